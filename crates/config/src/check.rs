@@ -1,0 +1,269 @@
+//! Whether a configuration makes sense: every problem at once, each with its field.
+
+mod llm;
+mod proxy;
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::address::HttpUrl;
+use crate::budget::Budget;
+use crate::model::{Config, Limits, Timeouts};
+use crate::problem::{Collector, Position};
+use crate::reader::below;
+use crate::size::ByteSize;
+
+/// A deadline longer than a day is a slip of the pen.
+const DURATION_MAX: Duration = Duration::from_hours(24);
+
+/// A token that may be tried from a network must not be guessable.
+const NETWORK_TOKEN_MIN: usize = 16;
+
+/// Checks one configuration and says where each problem stands.
+pub(crate) struct Check<'a> {
+    collector: &'a mut Collector,
+    places: &'a BTreeMap<String, Position>,
+}
+
+/// Reports everything that is wrong with `config`. Fields that already have a problem get no second
+/// one; `places` says where the fields stand, as far as they stand anywhere.
+pub(crate) fn check(
+    config: &Config,
+    budget: &Budget,
+    places: &BTreeMap<String, Position>,
+    collector: &mut Collector,
+) {
+    let mut check = Check { collector, places };
+    addresses(&mut check, config);
+    limits(&mut check, &config.limits);
+    timeouts(&mut check, &config.timeouts);
+    if let Some(shards) = config.shards {
+        check.within("shards", &shards, 1..=1024);
+    }
+    llm::callers(&mut check, config);
+    llm::providers(&mut check, config);
+    llm::models(&mut check, config);
+    llm::retry(&mut check, &config.retry);
+    proxy::upstreams(&mut check, config);
+    proxy::routes(&mut check, config);
+    if let Some(shortage) = budget.memory_shortage() {
+        check.warning("limits.memory", shortage);
+    }
+}
+
+impl Check<'_> {
+    pub(crate) fn problem(&mut self, path: &str, message: impl Into<String>) {
+        self.problem_suggesting(path, message, None);
+    }
+
+    pub(crate) fn problem_suggesting(
+        &mut self,
+        path: &str,
+        message: impl Into<String>,
+        suggestion: Option<String>,
+    ) {
+        if !self.is_reported(path) {
+            self.collector.problem(self.place(path), path, &message.into(), suggestion);
+        }
+    }
+
+    pub(crate) fn warning(&mut self, path: &str, message: impl Into<String>) {
+        if !self.is_reported(path) {
+            self.collector.warning(self.place(path), path, &message.into());
+        }
+    }
+
+    pub(crate) fn is_reported(&self, path: &str) -> bool {
+        self.collector.is_reported(path)
+    }
+
+    /// Where the field stands, or the nearest thing around it that was written.
+    fn place(&self, path: &str) -> Position {
+        let mut path = path;
+        loop {
+            if let Some(at) = self.places.get(path) {
+                return *at;
+            }
+            match path.rfind(['.', '[']) {
+                Some(end) => path = path.get(..end).unwrap_or(""),
+                None => return Position::default(),
+            }
+        }
+    }
+
+    pub(crate) fn within<T: PartialOrd + Display>(
+        &mut self,
+        path: &str,
+        value: &T,
+        range: RangeInclusive<T>,
+    ) {
+        if !range.contains(value) {
+            let message = format!("{value} is outside {} to {}", range.start(), range.end());
+            self.problem(path, message);
+        }
+    }
+
+    /// A deadline: more than zero, at most a day.
+    pub(crate) fn deadline(&mut self, path: &str, value: Duration) {
+        if value.is_zero() {
+            self.problem(path, "must be more than zero");
+        }
+        self.deadline_or_zero(path, value);
+    }
+
+    pub(crate) fn deadline_or_zero(&mut self, path: &str, value: Duration) {
+        if value > DURATION_MAX {
+            self.problem(path, "must be at most 24h");
+        }
+    }
+
+    /// Reports each value that stood before; `what` names it for the message.
+    pub(crate) fn unique<K: Ord>(
+        &mut self,
+        items: impl IntoIterator<Item = (String, K)>,
+        what: &str,
+    ) {
+        let mut first: BTreeMap<K, String> = BTreeMap::new();
+        for (path, key) in items {
+            if self.is_reported(&path) {
+                continue;
+            }
+            match first.get(&key) {
+                Some(other) => {
+                    let message = format!("the same {what} as {other}");
+                    self.problem(&path, message);
+                }
+                None => {
+                    first.insert(key, path);
+                }
+            }
+        }
+    }
+}
+
+fn addresses(check: &mut Check, config: &Config) {
+    if config.listeners.is_empty() {
+        check.problem("listeners", "needs at least one listener");
+    }
+    let mut bound: Vec<(String, SocketAddr)> = Vec::new();
+    let listeners = config
+        .listeners
+        .iter()
+        .enumerate()
+        .map(|(index, listener)| (format!("listeners[{index}].bind"), listener.bind));
+    let admin = config.admin.iter().map(|admin| ("admin.bind".to_owned(), admin.bind));
+    for (path, bind) in listeners.chain(admin) {
+        if check.is_reported(&path) {
+            continue;
+        }
+        match bound.iter().find(|(_, other)| overlap(*other, bind)) {
+            Some((other, _)) => {
+                let message = format!("{bind} is already taken by {other}");
+                check.problem(&path, message);
+            }
+            None => bound.push((path, bind)),
+        }
+    }
+    if let Some(admin) = &config.admin {
+        let length = admin.token.expose().len();
+        if length == 0 {
+            check.problem("admin.token", "is empty");
+        } else if !is_visible_ascii(admin.token.expose()) {
+            check.problem("admin.token", "must be visible ASCII characters without spaces");
+        } else if !admin.bind.ip().is_loopback() && length < NETWORK_TOKEN_MIN {
+            let message = format!(
+                "must have {NETWORK_TOKEN_MIN} characters or more, because admin.bind {} is not loopback",
+                admin.bind
+            );
+            check.problem("admin.token", message);
+        }
+    }
+}
+
+/// Two addresses that cannot both be bound: equal ones, and one of which covers the other. Port 0
+/// is always a new port.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port()
+        && a.port() != 0
+        && a.is_ipv4() == b.is_ipv4()
+        && (a.ip() == b.ip() || covers)
+}
+
+fn limits(check: &mut Check, limits: &Limits) {
+    check.within("limits.connections", &limits.connections, 1..=10_000_000);
+    check.within("limits.requests", &limits.requests, 1..=1_000_000);
+    check.within("limits.queue.size", &limits.queue.size, 0..=1_000_000);
+    check.deadline("limits.queue.wait", limits.queue.wait);
+    for (path, size, range) in [
+        ("limits.memory", limits.memory, ByteSize::mib(64)..=ByteSize::gib(16 << 10)),
+        ("limits.head", limits.head, ByteSize::kib(4)..=ByteSize::kib(64)),
+        ("limits.body", limits.body, ByteSize::kib(1)..=ByteSize::gib(16)),
+        ("limits.stream_buffer", limits.stream_buffer, ByteSize::kib(1)..=ByteSize::mib(16)),
+    ] {
+        check.within(path, &size, range);
+    }
+    if limits.connections < limits.requests {
+        check.warning(
+            "limits.requests",
+            format!(
+                "{} requests in flight are never reached with {} connections",
+                limits.requests, limits.connections
+            ),
+        );
+    }
+}
+
+fn timeouts(check: &mut Check, timeouts: &Timeouts) {
+    for (key, value) in [
+        ("head", timeouts.head),
+        ("body", timeouts.body),
+        ("keep_alive", timeouts.keep_alive),
+        ("connect", timeouts.connect),
+        ("first_token", timeouts.first_token),
+        ("between_tokens", timeouts.between_tokens),
+        ("request", timeouts.request),
+        ("stream", timeouts.stream),
+        ("write_stall", timeouts.write_stall),
+        ("upstream_idle", timeouts.upstream_idle),
+    ] {
+        check.deadline(&below("timeouts", key), value);
+    }
+    check.deadline_or_zero("timeouts.heartbeat", timeouts.heartbeat);
+    check.deadline_or_zero("timeouts.drain", timeouts.drain);
+}
+
+/// Endpoints of an upstream or providers of a model at most: a set of those already tried must stay
+/// one machine word.
+pub(crate) const MEMBERS_MAX: usize = 64;
+
+/// What may stand in a header field as it is (RFC 9110, 5.6.2: VCHAR).
+pub(crate) fn is_visible_ascii(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// A name that becomes part of metrics and logs.
+pub(crate) fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// A provider's or upstream's connection limit and address in one place.
+fn connections_max(check: &mut Check, path: &str, value: Option<u32>) {
+    if value == Some(0) {
+        check.problem(&below(path, "connections_max"), "must be 1 or more");
+    }
+}
+
+fn http_url(check: &mut Check, path: &str, text: &str) -> Option<HttpUrl> {
+    match text.parse::<HttpUrl>() {
+        Ok(url) => Some(url),
+        Err(error) => {
+            check.problem(path, error.to_string());
+            None
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Whether upstreams and routes make sense.
+
+use super::{Check, MEMBERS_MAX, connections_max, http_url, is_name};
+use crate::model::{Algorithm, Config, Route, Upstream};
+use crate::problem::quote;
+use crate::reader::below;
+use crate::suggest::nearest;
+
+/// Weights stay far from overflow when they are added up.
+const WEIGHT_MAX: u32 = 1_000_000;
+
+/// Longest path or host of a route in bytes.
+const MATCH_MAX: usize = 2048;
+
+pub(super) fn upstreams(check: &mut Check, config: &Config) {
+    for (name, upstream) in &config.upstreams {
+        let path = below("upstreams", name);
+        if check.is_reported(&path) {
+            continue;
+        }
+        if !is_name(name) {
+            check.problem(&path, "a name has 1 to 64 letters, digits, \".\", \"_\" or \"-\"");
+        }
+        self::upstream(check, &path, upstream);
+        let used = config.routes.iter().any(|route| route.upstream.as_deref() == Some(name));
+        if !used {
+            check.warning(&path, "no route leads to it");
+        }
+    }
+}
+
+fn upstream(check: &mut Check, path: &str, upstream: &Upstream) {
+    let list = below(path, "endpoints");
+    if upstream.endpoints.is_empty() {
+        check.problem(&list, "needs at least one endpoint");
+    }
+    if upstream.endpoints.len() > MEMBERS_MAX {
+        check.problem(&list, format!("has more than {MEMBERS_MAX} endpoints"));
+        return;
+    }
+    let mut addresses = Vec::new();
+    for (index, endpoint) in upstream.endpoints.iter().enumerate() {
+        let path = format!("{list}[{index}]");
+        // A bare URL has no keys below it.
+        let url_path = below(&path, "url");
+        let url_path = if check.places.contains_key(&url_path) { url_path } else { path.clone() };
+        if !check.is_reported(&path)
+            && !check.is_reported(&below(&path, "url"))
+            && let Some(url) = http_url(check, &url_path, &endpoint.url)
+        {
+            if url.path.is_empty() {
+                addresses.push((url_path, (url.tls, url.host, url.port)));
+            } else {
+                check.problem(&url_path, "an endpoint has no path: the request's own path is sent");
+            }
+        }
+        check.within(&below(&path, "weight"), &endpoint.weight, 0..=WEIGHT_MAX);
+        connections_max(check, &path, endpoint.connections_max);
+    }
+    check.unique(addresses, "endpoint");
+    let balance = upstream.balance;
+    let weighted =
+        [balance.http, balance.websocket, balance.sse].contains(&Algorithm::WeightedRoundRobin);
+    let idle = upstream.endpoints.iter().all(|endpoint| endpoint.weight == 0);
+    if weighted && idle && !upstream.endpoints.is_empty() {
+        check.problem(&list, "every endpoint has weight 0: none could ever be chosen");
+    }
+    if let Some(health) = &upstream.health {
+        let path = below(path, "health");
+        if !health.path.starts_with('/') || !is_request_target(&health.path) {
+            check.problem(&below(&path, "path"), "must begin with \"/\" and hold no spaces");
+        }
+        check.deadline(&below(&path, "interval"), health.interval);
+        check.deadline(&below(&path, "timeout"), health.timeout);
+        if health.timeout > health.interval {
+            check.problem(&below(&path, "timeout"), "must not be more than the interval");
+        }
+        check.within(&below(&path, "failures"), &health.failures, 1..=1000);
+    }
+}
+
+pub(super) fn routes(check: &mut Check, config: &Config) {
+    let unread = ["providers", "upstreams"].iter().any(|path| check.is_reported(path));
+    if config.routes.is_empty() && !unread {
+        check.problem(
+            "routes",
+            "nothing to serve: add providers for LLM traffic, or upstreams and routes to them",
+        );
+    }
+    for (index, route) in config.routes.iter().enumerate() {
+        let path = format!("routes[{index}]");
+        if !check.is_reported(&path) {
+            self::route(check, config, &path, route);
+        }
+    }
+    let matches = config.routes.iter().enumerate().map(|(index, route)| {
+        let host = route.host.as_deref().map(str::to_ascii_lowercase);
+        (format!("routes[{index}]"), (host, route.path.as_str()))
+    });
+    check.unique(matches, "host and path");
+}
+
+fn route(check: &mut Check, config: &Config, path: &str, route: &Route) {
+    if let Some(host) = &route.host
+        && let Some(message) = host_problem(host)
+    {
+        check.problem(&below(path, "host"), message);
+    }
+    let path_path = below(path, "path");
+    if !route.path.starts_with('/') {
+        check.problem(&path_path, "must begin with \"/\"");
+    } else if route.path.len() > MATCH_MAX
+        || !is_request_target(&route.path)
+        || route.path.contains(['?', '#'])
+        || route.path.split('/').any(|segment| matches!(segment, "." | ".."))
+    {
+        check.problem(&path_path, "must be a plain path: visible ASCII without ?, #, /./ and /../");
+    }
+    let unread =
+        check.is_reported(&below(path, "llm")) || check.is_reported(&below(path, "upstream"));
+    match (route.llm, &route.upstream) {
+        (true, Some(_)) => check.problem(path, "leads to both: keep llm: true or the upstream"),
+        (false, None) if !unread => {
+            check.problem(path, "leads nowhere: write llm: true or name an upstream");
+        }
+        (false, None) => {}
+        (true, None) => {
+            if config.providers.is_empty() && !check.is_reported("providers") {
+                check.problem(&below(path, "llm"), "there are no providers that it could lead to");
+            }
+            // The LLM API lives under /v1/ whatever the route says.
+            if !"/v1/".starts_with(&route.path) && !route.path.starts_with("/v1/") {
+                check.problem(
+                    &path_path,
+                    "must be the beginning of a path under /v1/, where the LLM API lives",
+                );
+            }
+        }
+        (false, Some(name)) => {
+            if !config.upstreams.contains_key(name) && !check.is_reported("upstreams") {
+                check.problem_suggesting(
+                    &below(path, "upstream"),
+                    format!("no upstream is named {}", quote(name)),
+                    nearest(name, config.upstreams.keys().map(String::as_str)),
+                );
+            }
+        }
+    }
+}
+
+fn is_request_target(path: &str) -> bool {
+    path.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn host_problem(host: &str) -> Option<&'static str> {
+    if host.is_empty() || host.len() > MATCH_MAX {
+        return Some("must be a host name");
+    }
+    if host.contains('*') {
+        return Some("must be one host name: leave it out to match any host");
+    }
+    if host.contains("://") || host.contains('/') {
+        return Some("must be a host name alone, without scheme and path");
+    }
+    if !host.is_ascii() {
+        return Some("must be ASCII: write an international name in its xn-- form");
+    }
+    // An IPv6 address stands in brackets, as in a request.
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if let Some(address) = bracketed {
+        let ok = address.parse::<std::net::Ipv6Addr>().is_ok();
+        return (!ok).then_some("must be a host name or an IP address");
+    }
+    if host.contains(':') {
+        return Some("must be a host name without a port");
+    }
+    let ok = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
+    (!ok).then_some("must be a host name or an IP address")
+}

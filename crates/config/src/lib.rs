@@ -1,0 +1,48 @@
+//! What operators write: the model, the check that reports every problem at once, the imports.
+
+mod address;
+mod budget;
+mod check;
+mod duration;
+mod env;
+mod env_file;
+mod env_providers;
+mod expand;
+mod families;
+mod load;
+mod mask;
+mod model;
+mod preset;
+mod problem;
+mod quickstart;
+mod read;
+mod reader;
+mod resolve;
+mod schema;
+mod secret;
+mod size;
+mod suggest;
+mod tree;
+mod yaml;
+
+pub use address::{AddressError, Egress, EgressKind, HttpUrl};
+pub use budget::Budget;
+pub use duration::{DurationError, format_duration, parse_duration};
+pub use env::import_env;
+pub use env_file::{EnvVariable, parse_env_file};
+pub use expand::Environment;
+pub use load::{CONFIG_BYTES_MAX, Loaded, load, load_bytes};
+pub use mask::masked_json;
+pub use model::{
+    Admin, Algorithm, Balance, Caller, Config, Cooldown, Endpoint, Health, Limits, Listener, Log,
+    LogFormat, LogLevel, Model, ModelBalance, Priority, Provider, ProviderTimeouts, Queue, Retry,
+    Route, Target, Timeouts, Upstream,
+};
+pub use preset::{Preset, UnknownPreset};
+pub use problem::{Problem, Problems};
+pub use quickstart::quickstart_config;
+pub use resolve::{NO_KEY, ResolveError, ResolvedProvider};
+pub use schema::schema;
+pub use secret::{MASK, Secret};
+pub use size::{ByteSize, SizeError};
+pub use yaml::to_yaml;

@@ -1,0 +1,450 @@
+//! Each kind of problem, as the line that the operator reads.
+
+use tidegate_config::{Problems, load};
+
+fn env(name: &str) -> Option<String> {
+    match name {
+        "EMPTY" => Some(String::new()),
+        "SECRET" => Some("sk-never-shown".to_owned()),
+        _ => None,
+    }
+}
+
+/// Every line that loading `text` reports: problems, or warnings if there are none.
+fn report(text: &str) -> String {
+    match load(text, "t.yaml", &env) {
+        Ok(loaded) => Problems(loaded.warnings).to_string(),
+        Err(problems) => problems.to_string(),
+    }
+}
+
+/// A configuration that serves something, before the lines of the case.
+const SERVES: &str = "\
+upstreams: { app: { endpoints: [http://127.0.0.1:1] } }
+routes: [{ upstream: app }]
+";
+
+fn report_more(lines: &str) -> String {
+    report(&format!("{SERVES}{lines}"))
+}
+
+#[test]
+fn nothing_is_said_about_a_good_file() {
+    assert_eq!(report(SERVES), "");
+}
+
+#[test]
+fn an_empty_file_serves_nothing() {
+    for text in ["", "# nothing\n", "---\n", "null"] {
+        assert_eq!(
+            report(text),
+            "t.yaml: routes: nothing to serve: add providers for LLM traffic, or upstreams and routes to them"
+        );
+    }
+}
+
+#[test]
+fn text_that_is_not_yaml_is_located() {
+    insta::assert_snapshot!(report("listeners:\n  - bind: [1\nroutes: {}\n"), @"t.yaml:3:7: this is not YAML: illegal placement of ':' indicator");
+    insta::assert_snapshot!(report("a: \"b\nc: d"), @"t.yaml:2:1: this is not YAML: invalid indentation in multiline quoted scalar");
+    insta::assert_snapshot!(report("limits:\n\trequests: 1"), @"t.yaml:2:2: this is not YAML: tabs disallowed within this context (block indentation)");
+    insta::assert_snapshot!(report("limits: *nowhere"), @"t.yaml:1:9: this is not YAML: while parsing node, found unknown anchor");
+}
+
+#[test]
+fn what_is_no_mapping_is_no_configuration() {
+    insta::assert_snapshot!(report("hello"), @"t.yaml:1:1: needs a mapping of keys and values, not a single value");
+    insta::assert_snapshot!(report("- a\n- b"), @"t.yaml:1:1: needs a mapping of keys and values, not a list");
+    insta::assert_snapshot!(report("a: 1\n---\nb: 2"), @"t.yaml:2:1: a second document starts here: a configuration is one document");
+}
+
+#[test]
+fn unknown_keys_come_with_what_was_meant() {
+    insta::assert_snapshot!(report_more("lisetners: []\nlimits:\n  conections: 1\n  quue: {}\nlog: { colour: red }\nwhat: 1"), @r#"
+    t.yaml:3:1: lisetners: unknown key; did you mean "listeners"?
+    t.yaml:5:3: limits.conections: unknown key; did you mean "connections"?
+    t.yaml:6:3: limits.quue: unknown key; did you mean "queue"?
+    t.yaml:7:8: log.colour: unknown key; known here: format, level
+    t.yaml:8:1: what: unknown key; known here: admin, allow_anonymous, callers, limits, listeners, log, models, providers, retry, routes, shards, timeouts, upstreams
+    "#);
+}
+
+#[test]
+fn a_key_that_stands_twice_is_reported() {
+    insta::assert_snapshot!(report_more("limits: { requests: 1, requests: 2 }\nlog: {}\nlog: {}\n[1]: 2"), @r#"
+    t.yaml:3:24: the key "requests" stands here a second time
+    t.yaml:5:1: the key "log" stands here a second time
+    t.yaml:6:1: a key must be a single word
+    "#);
+}
+
+#[test]
+fn values_of_another_kind_are_reported() {
+    insta::assert_snapshot!(report_more("\
+listeners: 1
+limits:
+  connections: many
+  requests: 1.5
+  queue: 3
+  memory: 2 gigs
+  head: [1]
+timeouts: { connect: 5, request: 2 minutes, stream: }
+allow_anonymous: yes
+callers: { name: a }
+shards: -1
+admin: { bind: localhost:9091, token: {} }
+log: { level: dbg, format: xml }
+"), @r#"
+    t.yaml:3:12: listeners: needs a list, not a single value
+    t.yaml:5:16: limits.connections: "many" is not a whole number
+    t.yaml:6:13: limits.requests: "1.5" is not a whole number
+    t.yaml:7:10: limits.queue: needs a mapping of keys and values, not a single value
+    t.yaml:8:11: limits.memory: "2 gigs" is not a size: write a whole number of bytes or one with a unit, such as 64KiB, 10MB or 2GiB
+    t.yaml:9:9: limits.head: needs a size such as 64KiB, not a list
+    t.yaml:10:22: timeouts.connect: "5" has no unit: write 5s for seconds or 5ms for milliseconds
+    t.yaml:10:34: timeouts.request: "2 minutes" is not a duration: write a whole number and a unit (ms, s, m or h), such as 250ms, 2s or 15m
+    t.yaml:10:45: timeouts.stream: has no value; needs a duration such as 2s
+    t.yaml:11:18: allow_anonymous: "yes" is neither true nor false
+    t.yaml:12:10: callers: needs a list, not a mapping
+    t.yaml:13:9: shards: "-1" is not a whole number
+    t.yaml:14:16: admin.bind: "localhost:9091" is not an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080
+    t.yaml:14:39: admin.token: needs a text, not a mapping
+    t.yaml:15:15: log.level: "dbg" is none of error, warn, info, debug, trace
+    t.yaml:15:28: log.format: "xml" is none of text, json
+    "#);
+}
+
+#[test]
+fn numbers_out_of_range_are_reported() {
+    insta::assert_snapshot!(report_more("\
+shards: 0
+limits: { connections: 0, requests: 4294967296, queue: { size: 2000000, wait: 0s }, memory: 1MiB, head: 1KiB, body: 1TiB, stream_buffer: 0 }
+timeouts: { head: 0s, stream: 25h, heartbeat: 0s }
+retry: { attempts: 11, delay: 10s, budget_percent: 101, cooldown: { failures: 0, period: 0 } }
+"), @r#"
+    t.yaml:3:9: shards: 0 is outside 1 to 1024
+    t.yaml:4:24: limits.connections: 0 is outside 1 to 10000000
+    t.yaml:4:37: limits.requests: "4294967296" is more than 4294967295
+    t.yaml:4:64: limits.queue.size: 2000000 is outside 0 to 1000000
+    t.yaml:4:79: limits.queue.wait: must be more than zero
+    t.yaml:4:93: limits.memory: 1MiB is outside 64MiB to 16TiB
+    t.yaml:4:105: limits.head: 1KiB is outside 4KiB to 64KiB
+    t.yaml:4:117: limits.body: 1TiB is outside 1KiB to 16GiB
+    t.yaml:4:138: limits.stream_buffer: 0 is outside 1KiB to 16MiB
+    t.yaml:5:19: timeouts.head: must be more than zero
+    t.yaml:5:31: timeouts.stream: must be at most 24h
+    t.yaml:6:8: retry.delay_max: must not be less than retry.delay
+    t.yaml:6:20: retry.attempts: 11 is outside 1 to 10
+    t.yaml:6:52: retry.budget_percent: 101 is outside 0 to 100
+    t.yaml:6:79: retry.cooldown.failures: 0 is outside 1 to 1000
+    t.yaml:6:90: retry.cooldown.period: must be more than zero
+    "#);
+}
+
+#[test]
+fn missing_keys_are_reported() {
+    insta::assert_snapshot!(report_more("\
+listeners: [{}]
+admin: {}
+callers: [{}]
+models: [{}]
+"), @r#"
+    t.yaml:3:13: listeners[0].bind: is missing
+    t.yaml:4:8: admin.token: is missing
+    t.yaml:5:11: callers[0].name: is missing
+    t.yaml:5:11: callers[0].key: is missing
+    t.yaml:6:10: models[0].name: is missing
+    t.yaml:6:10: models[0].to: is missing
+    "#);
+}
+
+#[test]
+fn addresses_that_exclude_each_other_are_reported() {
+    insta::assert_snapshot!(report_more("\
+listeners:
+  - { bind: 127.0.0.1:8080 }
+  - { bind: 0.0.0.0:8080 }
+  - { bind: 127.0.0.1:0 }
+  - { bind: 127.0.0.1:0 }
+  - { bind: \"[::1]:8080\" }
+admin: { bind: 127.0.0.1:8080, token: t }
+"), @r#"
+    t.yaml:5:13: listeners[1].bind: 0.0.0.0:8080 is already taken by listeners[0].bind
+    t.yaml:9:16: admin.bind: 127.0.0.1:8080 is already taken by listeners[0].bind
+    "#);
+    insta::assert_snapshot!(report_more("listeners: []"), @"t.yaml:3:12: listeners: needs at least one listener");
+}
+
+#[test]
+fn an_admin_listener_on_a_network_needs_a_long_token() {
+    insta::assert_snapshot!(report_more("admin: { bind: 0.0.0.0:9091, token: fifteen-letters }"), @"t.yaml:3:37: admin.token: must have 16 characters or more, because admin.bind 0.0.0.0:9091 is not loopback");
+    assert_eq!(report_more("admin: { bind: 0.0.0.0:9091, token: sixteen-letters- }"), "");
+    insta::assert_snapshot!(report_more("admin: { token: \"two words\" }"), @"t.yaml:3:17: admin.token: must be visible ASCII characters without spaces");
+    insta::assert_snapshot!(report_more("admin: { token: \"\" }"), @"t.yaml:3:17: admin.token: is empty");
+}
+
+#[test]
+fn references_that_cannot_be_read_are_located() {
+    insta::assert_snapshot!(report_more("\
+admin: { token: \"${NOWHERE}\" }
+callers:
+  - { name: a, key: \"${EMPTY}\" }
+  - { name: \"${x y}\", key: \"${SECRET\" }
+limits: { requests: \"${SECRET}\", memory: \"${SECRET}\" }
+"), @r#"
+    t.yaml:3:17: admin.token: the environment variable NOWHERE is not set: set it, or write ${NOWHERE:-default}
+    t.yaml:5:21: callers[0].key: the environment variable EMPTY is empty
+    t.yaml:6:13: callers[1].name: "${x y}" is not a reference: write ${NAME} or ${NAME:-default}, or $${ for the two characters themselves
+    t.yaml:6:28: callers[1].key: "${" without its "}": write ${NAME}, or $${ for the two characters themselves
+    t.yaml:7:21: limits.requests: needs a whole number; "${SECRET}" holds none
+    t.yaml:7:42: limits.memory: needs a size such as 64KiB; "${SECRET}" holds none
+    "#);
+}
+
+#[test]
+fn bad_callers_are_reported() {
+    insta::assert_snapshot!(report_more("\
+callers:
+  - { name: a, key: sk-a-00001 }
+  - { name: a, key: sk-b-00001 }
+  - { name: b, key: sk-a-00001 }
+  - { name: \"\", key: \"with space\" }
+  - { name: c, key: sk-c-00001, priority: hihg }
+"), @r#"
+    t.yaml:5:13: callers[1].name: the same name as callers[0].name
+    t.yaml:6:21: callers[2].key: the same key as callers[0].key
+    t.yaml:7:13: callers[3].name: must be 1 to 256 bytes without control characters
+    t.yaml:7:22: callers[3].key: must be visible ASCII characters without spaces
+    t.yaml:8:43: callers[4].priority: "hihg" is none of low, normal, high; did you mean "high"?
+    "#);
+    insta::assert_snapshot!(report_more("callers: [{ name: a, key: short }]"), @"t.yaml:3:27: callers[0].key: has fewer than 8 characters: it can be found by trying");
+}
+
+#[test]
+fn llm_routes_without_callers_are_refused_unless_asked_for() {
+    insta::assert_snapshot!(report("providers: { ollama: {} }"), @"t.yaml: callers: LLM routes need callers with keys: add one, or write allow_anonymous: true to serve anyone");
+    assert_eq!(report("providers: { ollama: {} }\nallow_anonymous: true"), "");
+    insta::assert_snapshot!(
+        report("providers: { ollama: {} }\nallow_anonymous: true\ncallers: [{ name: a, key: sk-a-00001 }]"),
+        @"t.yaml:2:18: allow_anonymous: LLM routes serve anyone although there are callers with keys"
+    );
+}
+
+#[test]
+fn bad_providers_are_reported() {
+    insta::assert_snapshot!(report("\
+callers: [{ name: a, key: sk-a-00001 }]
+providers:
+  opnai: { api_key: k }
+  openai: {}
+  mine: { base_url: http://127.0.0.1:1 }
+  other: { vendor: gorq, api_key: k }
+  \"bad name\": { dialect: openai, base_url: http://h }
+  a: { dialect: opanai, base_url: http://h }
+  b: { dialect: openai, base_url: ftp://h/x }
+  c: { dialect: openai, base_url: http://user:secret@h/x }
+  d: { dialect: openai, base_url: http://h, api_key: \"a b\", weight: 1000001, connections_max: 0 }
+  e: { dialect: openai, base_url: http://h, egress: socks4://1.2.3.4:5 }
+  f: { dialect: openai, base_url: http://h, egress: http://user:secret@h }
+  g: { dialect: openai, base_url: http://h, headers: { Content-Length: 1, \"a b\": c, x: \" y\", A: 1, a: 2 } }
+  h: { dialect: openai, base_url: http://h, timeouts: { connect: 0s, stream: 5 } }
+  i: { dialect: openai, base_url: /v1 }
+  j: { dialect: openai, base_url: \"http://h:0\" }
+  k: 3
+"), @r#"
+    t.yaml:3:10: providers.opnai: "opnai" is no known vendor: a provider of your own needs base_url and dialect; did you mean "openai"?
+    t.yaml:4:11: providers.openai.api_key: is missing: write "${OPENAI_API_KEY}", or none to send no key
+    t.yaml:5:9: providers.mine.dialect: is missing: write openai or anthropic
+    t.yaml:6:20: providers.other.vendor: no vendor is named "gorq"; did you mean "groq"?
+    t.yaml:7:15: providers.bad name: a name has 1 to 64 letters, digits, ".", "_" or "-"
+    t.yaml:8:17: providers.a.dialect: "opanai" is none of openai, anthropic; did you mean "openai"?
+    t.yaml:9:35: providers.b.base_url: an address begins with http:// or https://
+    t.yaml:10:35: providers.c.base_url: an address holds no user or password: keys belong into api_key
+    t.yaml:11:54: providers.d.api_key: must be visible ASCII characters without spaces
+    t.yaml:11:69: providers.d.weight: 1000001 is outside 0 to 1000000
+    t.yaml:11:95: providers.d.connections_max: must be 1 or more
+    t.yaml:12:53: providers.e.egress: an egress proxy begins with http:// or socks5://
+    t.yaml:13:53: providers.f.egress: an egress proxy needs its port, such as socks5://127.0.0.1:1080
+    t.yaml:14:72: providers.g.headers.Content-Length: this header field belongs to the connection and is set by the gateway
+    t.yaml:14:82: providers.g.headers.a b: this is not the name of a header field
+    t.yaml:14:88: providers.g.headers.x: a header field's value has no control characters and no spaces around it
+    t.yaml:14:103: providers.g.headers.a: the same header field as providers.g.headers.A
+    t.yaml:15:66: providers.h.timeouts.connect: must be more than zero
+    t.yaml:15:78: providers.h.timeouts.stream: "5" has no unit: write 5s for seconds or 5ms for milliseconds
+    t.yaml:16:35: providers.i.base_url: this is not a URL: it does not begin with a scheme such as http://
+    t.yaml:17:35: providers.j.base_url: port 0 cannot be connected to
+    t.yaml:18:6: providers.k: needs a mapping of keys and values, not a single value
+    "#);
+}
+
+#[test]
+fn odd_providers_are_warned_of() {
+    insta::assert_snapshot!(report("\
+callers: [{ name: a, key: sk-a-00001 }]
+providers:
+  ollama: {}
+  vllm: {}
+  far: { dialect: openai, base_url: http://far.example/v1, api_key: k }
+models: [{ name: m, to: [ollama, far] }]
+"), @r#"
+    t.yaml:4:9: providers.vllm: no model leads to it
+    t.yaml:5:37: providers.far.base_url: the key goes to far.example without encryption
+    "#);
+}
+
+#[test]
+fn bad_models_are_reported() {
+    insta::assert_snapshot!(report("\
+callers: [{ name: a, key: sk-a-00001 }]
+providers: { ollama: {}, vllm: { weight: 0 } }
+models:
+  - { name: a, to: [olama] }
+  - { name: a, to: [ollama, { provider: ollma }] }
+  - { name: b*c, to: [] }
+  - { name: \"\", to: [ollama, ollama], balance: random }
+  - { name: d, to: [vllm, { provider: ollama, weight: 0 }] }
+  - { name: e, to: [{ provider: ollama, model: \"\", weight: 1000001 }] }
+  - { name: f, to: ollama }
+"), @r#"
+    t.yaml:4:21: models[0].to[0]: no provider is named "olama"; did you mean "ollama"?
+    t.yaml:5:13: models[1].name: the same model name as models[0].name
+    t.yaml:5:41: models[1].to[1].provider: no provider is named "ollma"; did you mean "ollama"?
+    t.yaml:6:13: models[2].name: a "*" may stand at the end only
+    t.yaml:6:22: models[2].to: needs at least one provider
+    t.yaml:7:13: models[3].name: must be 1 to 256 bytes without control characters
+    t.yaml:7:30: models[3].to[1]: the same provider and model as models[3].to[0]
+    t.yaml:7:48: models[3].balance: "random" is none of weighted, priority, round_robin
+    t.yaml:8:20: models[4].to: every provider here has weight 0: none could ever be chosen
+    t.yaml:9:48: models[5].to[0].model: must be 1 to 256 bytes without control characters
+    t.yaml:9:60: models[5].to[0].weight: 1000001 is outside 0 to 1000000
+    t.yaml:10:20: models[6].to: needs a list, not a single value
+    "#);
+}
+
+#[test]
+fn bad_upstreams_are_reported() {
+    insta::assert_snapshot!(report("\
+upstreams:
+  a: { endpoints: [] }
+  b: { endpoints: [http://h:1, http://H:1/, http://h:1/path, h:1, { url: http://x, weight: 1000001, connections_max: 0 }] }
+  c: { endpoints: [{ url: http://h, weight: 0 }], balance: weighted_round_robin }
+  d: { endpoints: [http://h], balance: { http: least_conections, ws: random } }
+  e: { endpoints: [http://h], health: { path: up, interval: 1s, timeout: 2s, failures: 0 } }
+  f: { balance: random }
+  \"g h\": { endpoints: [http://h] }
+routes: [{ path: /a, upstream: a }, { path: /b, upstream: b }, { path: /c, upstream: c }, { path: /d, upstream: d }, { path: /e, upstream: e }, { path: /f, upstream: f }]
+"), @r#"
+    t.yaml:2:19: upstreams.a.endpoints: needs at least one endpoint
+    t.yaml:3:32: upstreams.b.endpoints[1]: the same endpoint as upstreams.b.endpoints[0]
+    t.yaml:3:45: upstreams.b.endpoints[2]: an endpoint has no path: the request's own path is sent
+    t.yaml:3:62: upstreams.b.endpoints[3]: an address begins with http:// or https://
+    t.yaml:3:92: upstreams.b.endpoints[4].weight: 1000001 is outside 0 to 1000000
+    t.yaml:3:118: upstreams.b.endpoints[4].connections_max: must be 1 or more
+    t.yaml:4:19: upstreams.c.endpoints: every endpoint has weight 0: none could ever be chosen
+    t.yaml:5:48: upstreams.d.balance.http: "least_conections" is none of round_robin, weighted_round_robin, random, least_connections, ip_hash; did you mean "least_connections"?
+    t.yaml:5:66: upstreams.d.balance.ws: unknown key; known here: http, sse, websocket
+    t.yaml:6:47: upstreams.e.health.path: must begin with "/" and hold no spaces
+    t.yaml:6:74: upstreams.e.health.timeout: must not be more than the interval
+    t.yaml:6:88: upstreams.e.health.failures: 0 is outside 1 to 1000
+    t.yaml:7:6: upstreams.f.endpoints: is missing
+    t.yaml:8:10: upstreams.g h: a name has 1 to 64 letters, digits, ".", "_" or "-"
+    "#);
+    insta::assert_snapshot!(
+        report(&SERVES.replace("app: {", "idle: { endpoints: [http://127.0.0.1:2] }, app: {")),
+        @"t.yaml:1:20: upstreams.idle: no route leads to it"
+    );
+}
+
+#[test]
+fn bad_routes_are_reported() {
+    insta::assert_snapshot!(report("\
+upstreams: { app: { endpoints: [http://127.0.0.1:1] } }
+routes:
+  - { upstream: app }
+  - { path: /, upstream: ap }
+  - { path: x, upstream: app }
+  - { path: \"/a b\", upstream: app }
+  - { path: /a/../b, upstream: app }
+  - { path: /c }
+  - { path: /v1/, upstream: app, llm: true }
+  - { path: /openai/, llm: true }
+  - { host: \"*.example.com\", upstream: app }
+  - { host: \"example.com:80\", upstream: app }
+  - { host: \"http://example.com\", upstream: app }
+  - { host: bücher.example, upstream: app }
+  - { host: Example.com, upstream: app }
+  - { host: example.COM, upstream: app }
+  - { host: \"[::1]\", upstream: app }
+"), @r#"
+    t.yaml:4:5: routes[1]: the same host and path as routes[0]
+    t.yaml:4:26: routes[1].upstream: no upstream is named "ap"; did you mean "app"?
+    t.yaml:5:13: routes[2].path: must begin with "/"
+    t.yaml:6:13: routes[3].path: must be a plain path: visible ASCII without ?, #, /./ and /../
+    t.yaml:7:13: routes[4].path: must be a plain path: visible ASCII without ?, #, /./ and /../
+    t.yaml:8:5: routes[5]: leads nowhere: write llm: true or name an upstream
+    t.yaml:9:5: routes[6]: leads to both: keep llm: true or the upstream
+    t.yaml:10:13: routes[7].path: must be the beginning of a path under /v1/, where the LLM API lives
+    t.yaml:10:28: routes[7].llm: there are no providers that it could lead to
+    t.yaml:11:13: routes[8].host: must be one host name: leave it out to match any host
+    t.yaml:12:13: routes[9].host: must be a host name without a port
+    t.yaml:13:13: routes[10].host: must be a host name alone, without scheme and path
+    t.yaml:14:13: routes[11].host: must be ASCII: write an international name in its xn-- form
+    t.yaml:16:5: routes[13]: the same host and path as routes[12]
+    t.yaml: callers: LLM routes need callers with keys: add one, or write allow_anonymous: true to serve anyone
+    "#);
+}
+
+#[test]
+fn a_file_that_is_too_big_is_refused() {
+    let text = format!("{SERVES}{}", "#".repeat(1 << 20));
+    insta::assert_snapshot!(report(&text), @"t.yaml: the file has 1048660 bytes; at most 1048576 are read");
+}
+
+#[test]
+fn alias_bombs_are_refused() {
+    let first = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    let bomb = (1..20).fold(first, |bomb, level| {
+        let before = format!("*a{}", level - 1);
+        format!("{bomb}a{level}: &a{level} [{}]\n", [before.as_str(); 10].join(", "))
+    });
+    assert!(
+        report(&bomb).ends_with("too many values, copies made by aliases included"),
+        "{}",
+        report(&bomb)
+    );
+    let long = "x".repeat(1 << 19);
+    let copies = "*a, ".repeat(100_000);
+    let text = format!("a: &a {long}\nb: [{copies}]");
+    assert!(report(&text).ends_with("too many values, copies made by aliases included"));
+    insta::assert_snapshot!(report("a: &a [*a]"), @"t.yaml:1:8: this alias stands inside the value that it repeats");
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for text in [
+        format!("a: {}{}", "[".repeat(200), "]".repeat(200)),
+        format!("a: {}", "{ a: ".repeat(100_000)),
+        (0..100).fold("a0: &a0 [x]\n".to_owned(), |text, level| {
+            format!("{text}a{}: &a{} [*a{level}]\n", level + 1, level + 1)
+        }),
+    ] {
+        assert!(report(&text).ends_with("nested more than 32 levels deep"), "{}", report(&text));
+    }
+}
+
+#[test]
+fn many_problems_are_cut_to_a_hundred_lines() {
+    let keys =
+        (0..1000).fold(String::new(), |keys, key| format!("{keys}unknown_key_number_{key}: 1\n"));
+    let report = report_more(&keys);
+    assert_eq!(report.lines().count(), 101);
+    assert!(report.ends_with("t.yaml: 900 more problems are not shown"), "{report}");
+}
+
+#[test]
+fn operators_texts_are_cut_and_kept_on_one_line() {
+    let report = report_more(&format!("? \"{}\\n\\e[31m\"\n: 1", "k".repeat(200)));
+    assert_eq!(report.lines().count(), 1);
+    assert!(report.len() < 400, "{report}");
+    assert!(!report.contains('\u{1b}'));
+}
