@@ -1,0 +1,43 @@
+//! What both planes share: the compiled configuration in force and the live counters.
+//!
+//! - [`compile`] turns what operators wrote into a [`Snapshot`], or says why it cannot.
+//! - [`Snapshot`] is immutable and swapped whole; an exchange keeps the one that it began with.
+//! - [`live`] holds what outlives a snapshot: gauges, counters and endpoint health, keyed by
+//!   identity so that a reload loses nothing.
+//! - [`Shared`] is the one place where the data plane and the control plane meet.
+
+pub mod callers;
+pub mod compile;
+pub mod live;
+pub mod reason;
+pub mod series;
+pub mod tls;
+mod types;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub use compile::{CompileError, compile};
+pub use live::Live;
+pub use reason::{Reason, Side};
+pub use types::{
+    Destination, Egress, EgressKind, Endpoint, Group, Limits, Member, Model, Models, Provider,
+    Route, Snapshot, Timeouts,
+};
+
+/// The configuration in force and the live state: everything the two planes know of each other.
+#[derive(Debug)]
+pub struct Shared {
+    /// The snapshot in force. Readers take it per request; writers swap it whole.
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Gauges and counters that outlive snapshots.
+    pub live: Arc<Live>,
+}
+
+impl Shared {
+    /// Puts the first snapshot in force.
+    pub fn new(snapshot: Snapshot, live: Arc<Live>) -> Self {
+        Self { snapshot: ArcSwap::from_pointee(snapshot), live }
+    }
+}

@@ -1,0 +1,300 @@
+//! Live state that outlives snapshots: gauges, endpoint health, resolved names, series by identity.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use crossbeam_utils::CachePadded;
+
+use crate::series::{EndpointCell, ModelCell, PerShard, RouteCell, ShardCell};
+
+/// What an identity-keyed table holds at most, so that reloads cannot grow it without bound.
+pub const SERIES_MAX: usize = 10_000;
+
+/// Process-wide gauges. Each sits on its own cache line: shards write them per request.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Client connections open.
+    pub connections: CachePadded<AtomicUsize>,
+    /// Exchanges in flight.
+    pub in_flight: CachePadded<AtomicUsize>,
+    /// Exchanges waiting for admission.
+    pub waiting: CachePadded<AtomicUsize>,
+    /// Request-body bytes held for routing and replay.
+    pub buffered: CachePadded<AtomicU64>,
+    /// Resident bytes of the process, sampled by the control plane.
+    pub memory: CachePadded<AtomicU64>,
+    /// Exchanges that ended in the last second, sampled by the control plane.
+    pub ended_per_second: AtomicU64,
+    /// Shutting down: no new work is wanted.
+    pub draining: AtomicBool,
+}
+
+/// A host name and its addresses of the moment; the control plane keeps them fresh.
+#[derive(Debug)]
+pub struct Name {
+    /// Host name or address literal.
+    pub host: String,
+    /// Port of the addresses.
+    pub port: u16,
+    /// Last good answer; empty until there was one.
+    pub addresses: ArcSwap<Vec<SocketAddr>>,
+}
+
+/// What is known of an endpoint across snapshots.
+#[derive(Debug)]
+pub struct EndpointLive {
+    /// Identity: scheme, authority and egress.
+    pub key: String,
+    /// Small number for per-shard tables, unique in the process.
+    pub id: u32,
+    /// Stable hash of the key, for hashing algorithms.
+    pub identity: u64,
+    /// Attempts in flight over all shards.
+    pub in_flight: CachePadded<AtomicU32>,
+    /// Failures in a row.
+    pub failures: AtomicU32,
+    /// Left alone until this time ([`Live::now_ms`]); 0 = not.
+    pub cooling_until_ms: AtomicU64,
+    /// The active health check says no.
+    pub down: AtomicBool,
+    /// Counters per shard.
+    pub cells: PerShard<EndpointCell>,
+}
+
+impl EndpointLive {
+    /// Neither cooling down nor failing its health check.
+    pub fn is_admitting(&self, now_ms: u64) -> bool {
+        !self.down.load(Relaxed) && self.cooling_until_ms.load(Relaxed) <= now_ms
+    }
+}
+
+/// Counters of a route, by its identity (host and path).
+#[derive(Debug)]
+pub struct RouteSeries {
+    /// Host and path as written.
+    pub name: String,
+    /// Counters per shard.
+    pub cells: PerShard<RouteCell>,
+}
+
+/// Counters of a model, by its configured name.
+#[derive(Debug)]
+pub struct ModelSeries {
+    /// The name in the configuration (patterns count as one).
+    pub name: String,
+    /// Counters per shard.
+    pub cells: PerShard<ModelCell>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    endpoints: HashMap<String, Arc<EndpointLive>>,
+    names: HashMap<(String, u16), Arc<Name>>,
+    routes: HashMap<String, Arc<RouteSeries>>,
+    models: HashMap<String, Arc<ModelSeries>>,
+    next_id: u32,
+}
+
+/// The live state of the process.
+#[derive(Debug)]
+pub struct Live {
+    /// Process-wide gauges.
+    pub gauges: Gauges,
+    /// Counters of each shard.
+    pub shards: PerShard<ShardCell>,
+    shard_count: usize,
+    epoch: Instant,
+    // Taken when a snapshot is compiled and when metrics are read, never on the request path.
+    tables: Mutex<Tables>,
+}
+
+impl Live {
+    /// Empty state for `shards` shards.
+    pub fn new(shards: usize) -> Arc<Self> {
+        Arc::new(Self {
+            gauges: Gauges::default(),
+            shards: PerShard::new(shards),
+            shard_count: shards.max(1),
+            epoch: Instant::now(),
+            tables: Mutex::default(),
+        })
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.shard_count
+    }
+
+    /// Milliseconds since the process began: the clock of every deadline.
+    pub fn now_ms(&self) -> u64 {
+        self.epoch.elapsed().as_millis() as u64
+    }
+
+    /// When the process began.
+    pub fn epoch(&self) -> Instant {
+        self.epoch
+    }
+
+    /// Begins the shutdown: health turns to 503, connections close after their exchange.
+    pub fn begin_drain(&self) {
+        self.gauges.draining.store(true, Release);
+    }
+
+    /// Is the process shutting down?
+    pub fn is_draining(&self) -> bool {
+        self.gauges.draining.load(Acquire)
+    }
+
+    fn tables(&self) -> std::sync::MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The live state of the endpoint with this identity, made on first use.
+    pub fn endpoint(&self, key: &str) -> Arc<EndpointLive> {
+        let mut tables = self.tables();
+        if let Some(known) = tables.endpoints.get(key) {
+            return Arc::clone(known);
+        }
+        tables.next_id += 1;
+        let made = Arc::new(EndpointLive {
+            key: key.to_owned(),
+            id: tables.next_id,
+            identity: fnv1a(key.as_bytes()),
+            in_flight: CachePadded::default(),
+            failures: AtomicU32::new(0),
+            cooling_until_ms: AtomicU64::new(0),
+            down: AtomicBool::new(false),
+            cells: PerShard::new(self.shard_count),
+        });
+        tables.endpoints.insert(key.to_owned(), Arc::clone(&made));
+        made
+    }
+
+    /// The name with this host and port, made on first use; an address literal is its own answer.
+    pub fn name(&self, host: &str, port: u16) -> Arc<Name> {
+        let mut tables = self.tables();
+        let entry = tables.names.entry((host.to_owned(), port)).or_insert_with(|| {
+            let literal = host.trim_start_matches('[').trim_end_matches(']').parse();
+            let addresses = literal.map(|ip| vec![SocketAddr::new(ip, port)]).unwrap_or_default();
+            Arc::new(Name {
+                host: host.to_owned(),
+                port,
+                addresses: ArcSwap::from_pointee(addresses),
+            })
+        });
+        Arc::clone(entry)
+    }
+
+    /// Counters of the route with this identity.
+    pub fn route(&self, name: &str) -> Arc<RouteSeries> {
+        let mut tables = self.tables();
+        let cells = || PerShard::new(self.shard_count);
+        let entry = tables
+            .routes
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(RouteSeries { name: name.to_owned(), cells: cells() }));
+        Arc::clone(entry)
+    }
+
+    /// Counters of the model with this name.
+    pub fn model(&self, name: &str) -> Arc<ModelSeries> {
+        let mut tables = self.tables();
+        let cells = || PerShard::new(self.shard_count);
+        let entry = tables
+            .models
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(ModelSeries { name: name.to_owned(), cells: cells() }));
+        Arc::clone(entry)
+    }
+
+    /// Forgets what no snapshot or exchange refers to, once a table holds more than [`SERIES_MAX`].
+    pub fn forget_unused(&self) {
+        let mut tables = self.tables();
+        if tables.endpoints.len() > SERIES_MAX {
+            tables.endpoints.retain(|_, e| Arc::strong_count(e) > 1);
+        }
+        if tables.names.len() > SERIES_MAX {
+            tables.names.retain(|_, n| Arc::strong_count(n) > 1);
+        }
+        if tables.routes.len() > SERIES_MAX {
+            tables.routes.retain(|_, r| Arc::strong_count(r) > 1);
+        }
+        if tables.models.len() > SERIES_MAX {
+            tables.models.retain(|_, m| Arc::strong_count(m) > 1);
+        }
+    }
+
+    /// Endpoints in use, for metrics and health checks.
+    pub fn endpoints(&self) -> Vec<Arc<EndpointLive>> {
+        sorted(self.tables().endpoints.values(), |e| e.key.clone())
+    }
+
+    /// Names to be kept resolved: those in use that are not address literals.
+    pub fn names_in_use(&self) -> Vec<Arc<Name>> {
+        let tables = self.tables();
+        let in_use = tables.names.values().filter(|n| {
+            Arc::strong_count(n) > 1
+                && n.host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_err()
+        });
+        sorted(in_use, |n| (n.host.clone(), n.port))
+    }
+
+    /// Routes with counters.
+    pub fn routes(&self) -> Vec<Arc<RouteSeries>> {
+        sorted(self.tables().routes.values(), |r| r.name.clone())
+    }
+
+    /// Models with counters.
+    pub fn models(&self) -> Vec<Arc<ModelSeries>> {
+        sorted(self.tables().models.values(), |m| m.name.clone())
+    }
+}
+
+fn sorted<'t, T: 't, K: Ord>(
+    items: impl Iterator<Item = &'t Arc<T>>,
+    key: impl Fn(&T) -> K,
+) -> Vec<Arc<T>> {
+    let mut items: Vec<_> = items.cloned().collect();
+    items.sort_by_key(|item| key(item));
+    items
+}
+
+/// FNV-1a: a small stable hash, for identities only.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_keeps_its_counters_by_identity() {
+        let live = Live::new(2);
+        live.endpoint("http://a:1").failures.store(2, Relaxed);
+        assert_eq!(live.endpoint("http://a:1").failures.load(Relaxed), 2);
+        assert_ne!(live.endpoint("http://b:1").id, live.endpoint("http://a:1").id);
+    }
+
+    #[test]
+    fn an_address_literal_is_resolved_at_once_and_never_looked_up() {
+        let live = Live::new(1);
+        let v4 = live.name("127.0.0.1", 80);
+        let v6 = live.name("[::1]", 443);
+        assert_eq!(v4.addresses.load()[0], "127.0.0.1:80".parse().unwrap());
+        assert_eq!(v6.addresses.load()[0], "[::1]:443".parse().unwrap());
+        assert!(live.names_in_use().is_empty());
+        let _held = live.name("example.com", 443);
+        assert_eq!(live.names_in_use().len(), 1);
+    }
+}

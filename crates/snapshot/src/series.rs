@@ -1,0 +1,191 @@
+//! Counters that one shard writes and the metrics page sums: cells, one per shard.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crossbeam_utils::CachePadded;
+
+use crate::reason::Reason;
+
+/// A counter with one writer (its shard) and any number of readers.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning shard may call this: it is a plain load and store, no lock prefix.
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Upper bounds of the latency buckets, in seconds; one more bucket has no bound.
+pub const LATENCY_BOUNDS: [f64; 17] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    120.0, 300.0,
+];
+
+const LATENCY_BOUNDS_US: [u64; 17] = [
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    120_000_000,
+    300_000_000,
+];
+
+/// A latency histogram over [`LATENCY_BOUNDS`].
+#[derive(Debug, Default)]
+pub struct Latency {
+    buckets: [Counter; 18],
+    sum_us: Counter,
+}
+
+impl Latency {
+    /// Counts one observation, in microseconds.
+    pub fn observe_us(&self, us: u64) {
+        let bucket = LATENCY_BOUNDS_US.iter().take_while(|bound| us > **bound).count();
+        if let Some(counter) = self.buckets.get(bucket) {
+            counter.add(1);
+        }
+        self.sum_us.add(us);
+    }
+
+    /// Counts per bucket (not cumulated) and the sum in seconds.
+    pub fn totals(&self) -> ([u64; 18], f64) {
+        (std::array::from_fn(|i| self.buckets[i].value()), self.sum_us.value() as f64 / 1e6)
+    }
+}
+
+/// One cell per shard.
+#[derive(Debug)]
+pub struct PerShard<T>(Box<[CachePadded<T>]>);
+
+impl<T: Default> PerShard<T> {
+    /// Zeroed cells for `shards` shards.
+    pub fn new(shards: usize) -> Self {
+        Self((0..shards.max(1)).map(|_| CachePadded::new(T::default())).collect())
+    }
+}
+
+impl<T> PerShard<T> {
+    /// The cell of one shard. Shard numbers are 0..shards, so that the fallback is never taken.
+    pub fn of(&self, shard: usize) -> &T {
+        self.0.get(shard).unwrap_or(&self.0[0])
+    }
+
+    /// All cells, for summing.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|padded| &**padded)
+    }
+}
+
+/// Counters of a route.
+#[derive(Debug, Default)]
+pub struct RouteCell {
+    /// Replies by status class: index 0 is 1xx … 4 is 5xx, 5 is "no reply was possible".
+    pub replies: [Counter; 6],
+    /// Duration of whole exchanges.
+    pub duration: Latency,
+    /// Body bytes to callers.
+    pub reply_bytes: Counter,
+}
+
+/// Counters of an endpoint.
+#[derive(Debug, Default)]
+pub struct EndpointCell {
+    /// Attempts begun.
+    pub attempts: Counter,
+    /// Attempts on a connection that was reused.
+    pub reused: Counter,
+    /// Connections opened.
+    pub connects: Counter,
+    /// Failed attempts by reason.
+    pub failures: [Counter; Reason::COUNT],
+    /// Time to the first byte of the reply.
+    pub first_byte: Latency,
+}
+
+/// Counters of a model.
+#[derive(Debug, Default)]
+pub struct ModelCell {
+    /// Exchanges that were routed by this model.
+    pub requests: Counter,
+    /// Tokens in, cached ones included.
+    pub input_tokens: Counter,
+    /// Tokens in that the provider had cached.
+    pub cached_tokens: Counter,
+    /// Tokens out.
+    pub output_tokens: Counter,
+    /// Exchanges that ended well and whose usage could not be read.
+    pub usage_unknown: Counter,
+    /// Time to the first byte of the reply body.
+    pub first_token: Latency,
+}
+
+/// Counters of a shard as a whole.
+#[derive(Debug, Default)]
+pub struct ShardCell {
+    /// Exchanges begun (built-in endpoints not counted).
+    pub requests: Counter,
+    /// Exchanges that ended with a status of 500 and more, or without a reply through no fault of
+    /// the caller.
+    pub errors: Counter,
+    /// Exchanges that ended, by reason, other than well.
+    pub ended: [Counter; Reason::COUNT],
+    /// Connections accepted.
+    pub accepted: Counter,
+    /// Accepts that failed (out of files, mostly).
+    pub accept_errors: Counter,
+    /// Attempts after the first.
+    pub retries: Counter,
+    /// Retries not made because the budget was empty.
+    pub retries_denied: Counter,
+    /// Heartbeats written into silent streams.
+    pub heartbeats: Counter,
+    /// Tasks alive now (set by the shard, not summed up).
+    pub tasks: AtomicU64,
+    /// Idle pooled upstream connections now.
+    pub pool_idle: AtomicU64,
+    /// Buffers lent out now.
+    pub buffers_lent: AtomicU64,
+    /// How late the shard's clock tick was, worst of the last second, in microseconds.
+    pub lag_us: AtomicU64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latency_lands_in_the_bucket_of_its_upper_bound() {
+        let latency = Latency::default();
+        latency.observe_us(1_000);
+        latency.observe_us(1_001);
+        latency.observe_us(u64::from(u32::MAX));
+        let (buckets, sum) = latency.totals();
+        assert_eq!((buckets[0], buckets[1], buckets[17]), (1, 1, 1));
+        assert!(sum > 4294.0);
+    }
+
+    #[test]
+    fn both_bound_tables_say_the_same() {
+        for (seconds, us) in LATENCY_BOUNDS.iter().zip(LATENCY_BOUNDS_US) {
+            assert!((seconds * 1e6 - us as f64).abs() < 0.5);
+        }
+    }
+}
