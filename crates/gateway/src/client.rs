@@ -1,0 +1,178 @@
+//! The caller's side of a connection: what was read ahead, what is still to be written.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::task::{Context, Poll, ready};
+
+use tidegate_snapshot::Reason;
+use tokio::io::ReadBuf;
+
+use crate::error::ProxyError;
+use crate::stream::Stream;
+use crate::timer::Timer;
+
+/// Bytes read ahead of the exchange in progress (pipelined requests). A caller that sends more is
+/// no longer watched for going away until the exchange ends.
+const READ_AHEAD: usize = 16 * 1024;
+
+/// A client connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// The socket.
+    pub(crate) stream: Stream,
+    /// Where the caller is.
+    pub(crate) peer: SocketAddr,
+    /// The connection's one deadline.
+    pub(crate) timer: Timer,
+    /// Bytes of the next request.
+    pub(crate) carry: Vec<u8>,
+    /// The reply in progress.
+    pub(crate) reply: Outgoing,
+}
+
+/// What has been written of the reply in progress.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    /// Accepted from the endpoint and not yet taken by the caller: at most one read's worth.
+    pending: Vec<u8>,
+    /// How much of `pending` is written.
+    written: usize,
+    /// A head has been sent: the status can no longer change.
+    pub(crate) head_sent: bool,
+    /// That head begins an event stream, which the stream of any endpoint can continue.
+    pub(crate) stream_head: bool,
+    /// Body bytes of an endpoint have been sent: no other endpoint can take over.
+    pub(crate) content_sent: bool,
+    /// How the body is delimited.
+    pub(crate) framing: Delimited,
+    /// Body and head bytes handed over.
+    pub(crate) bytes: u64,
+    /// When the caller last took something, or there was nothing to take (ms).
+    pub(crate) progress_ms: u64,
+    /// When something was last sent (ms), for heartbeats.
+    pub(crate) sent_ms: u64,
+    /// A frame of an event stream has been passed on in part.
+    pub(crate) inside_frame: bool,
+    /// The connection must not be used for another request.
+    pub(crate) close: bool,
+    /// The connection is closed at once: nobody reads, or nobody may take this for an end.
+    pub(crate) broken: bool,
+}
+
+/// How a reply's body is delimited towards the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Delimited {
+    /// There is none, or Content-Length says.
+    #[default]
+    Length,
+    /// Chunked.
+    Chunked,
+    /// By the end of the connection (HTTP/1.0 callers).
+    Close,
+}
+
+impl Outgoing {
+    /// Has the caller seen something that another attempt could contradict?
+    pub(crate) fn is_committed(&self) -> bool {
+        self.content_sent || (self.head_sent && !self.stream_head)
+    }
+}
+
+impl Client {
+    /// A fresh connection.
+    pub(crate) fn new(stream: Stream, peer: SocketAddr, timer: Timer) -> Self {
+        Self { stream, peer, timer, carry: Vec::new(), reply: Outgoing::default() }
+    }
+
+    /// The shard's clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.timer.now_ms()
+    }
+
+    /// Begins a new reply, keeping the allocation of the last one only if it is small.
+    pub(crate) fn begin_reply(&mut self) {
+        let now = self.now_ms();
+        self.reply = Outgoing { progress_ms: now, sent_ms: now, ..Outgoing::default() };
+    }
+
+    /// Writes as much of `slices` as the caller takes now and keeps the rest.
+    ///
+    /// Callers wait for [`Client::poll_flush`] before they send more, which bounds what is kept.
+    pub(crate) fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &mut [IoSlice<'_>],
+    ) -> Result<(), ProxyError> {
+        let now = self.now_ms();
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        self.reply.bytes += total as u64;
+        self.reply.sent_ms = now;
+        let mut rest = slices;
+        if self.reply.pending.is_empty() {
+            self.reply.progress_ms = now;
+            while !rest.is_empty() {
+                match self.stream.poll_write(cx, rest) {
+                    Poll::Ready(Ok(0)) => return Err(gone(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(n)) => IoSlice::advance_slices(&mut rest, n),
+                    Poll::Ready(Err(error)) => return Err(gone(error)),
+                    Poll::Pending => break,
+                }
+            }
+        }
+        for slice in rest.iter() {
+            self.reply.pending.extend_from_slice(slice);
+        }
+        Ok(())
+    }
+
+    /// Ready once nothing is left to write.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
+        while self.reply.written < self.reply.pending.len() {
+            let rest = self.reply.pending.get(self.reply.written..).unwrap_or_default();
+            match ready!(self.stream.poll_write(cx, &[IoSlice::new(rest)])) {
+                Ok(0) => return Poll::Ready(Err(gone(io::ErrorKind::WriteZero.into()))),
+                Ok(n) => {
+                    self.reply.written += n;
+                    self.reply.progress_ms = self.timer.now_ms();
+                }
+                Err(error) => return Poll::Ready(Err(gone(error))),
+            }
+        }
+        if !self.reply.pending.is_empty() {
+            // Freed, not kept: a stream that stalled once should not hold memory for good.
+            self.reply.pending = Vec::new();
+            self.reply.written = 0;
+        }
+        self.stream.poll_flush(cx).map_err(gone)
+    }
+
+    /// Is something left to write?
+    pub(crate) fn is_blocked(&self) -> bool {
+        !self.reply.pending.is_empty()
+    }
+
+    /// Ready when the caller has gone. Bytes that it sends meanwhile belong to its next request and
+    /// are kept.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
+        loop {
+            let room = READ_AHEAD.saturating_sub(self.carry.len());
+            if room == 0 {
+                return Poll::Pending;
+            }
+            let mut space = [const { MaybeUninit::<u8>::uninit() }; 512];
+            let mut into = ReadBuf::uninit(&mut space);
+            match ready!(self.stream.poll_read_into(cx, &mut into)) {
+                Ok(()) if into.filled().is_empty() => {
+                    return Poll::Ready(gone(io::ErrorKind::UnexpectedEof.into()));
+                }
+                Ok(()) => self.carry.extend_from_slice(into.filled()),
+                Err(error) => return Poll::Ready(gone(error)),
+            }
+        }
+    }
+}
+
+fn gone(error: io::Error) -> ProxyError {
+    ProxyError::io(Reason::ClientGone, error)
+}

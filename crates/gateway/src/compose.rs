@@ -1,0 +1,194 @@
+//! The heads that we write: requests to endpoints, replies to callers. Always re-serialised.
+
+use std::net::SocketAddr;
+
+use tidegate_dialect::upstream_path;
+use tidegate_snapshot::Endpoint;
+use tidegate_wire::http1::head::{FieldId, Method, ResponseFraming, ResponseHead, Version};
+use tidegate_wire::http1::write::{put_field, put_number_field, put_status_line};
+
+use crate::client::Delimited;
+use crate::request::{Body, Request};
+use crate::route::Routed;
+
+/// Writes the head of the request to an endpoint. `length`: of the body as it will be sent, None
+/// when it goes out chunked.
+pub(crate) fn request_head(
+    out: &mut Vec<u8>,
+    request: &Request,
+    routed: &Routed<'_>,
+    endpoint: &Endpoint,
+    peer: SocketAddr,
+    length: Option<u64>,
+) {
+    let head = request.head();
+    let bytes = request.bytes();
+    out.extend_from_slice(head.method_name.of(bytes));
+    out.push(b' ');
+    match (&routed.llm, &endpoint.provider) {
+        (Some(call), Some(provider)) => {
+            upstream_path(call.dialect, &provider.base_path, &routed.path, out);
+        }
+        _ => out.extend_from_slice(&routed.path),
+    }
+    if let Some(query) = head.query {
+        out.push(b'?');
+        out.extend_from_slice(query.of(bytes));
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    if routed.llm.is_some() {
+        put_field(out, b"Host", endpoint.authority.as_bytes());
+        llm_fields(out, request, endpoint);
+    } else {
+        put_field(out, b"Host", head.authority.of(bytes));
+        plain_fields(out, request, peer);
+    }
+    match length {
+        None => put_field(out, b"Transfer-Encoding", b"chunked"),
+        Some(0) if !has_body(request) => {}
+        Some(length) => put_number_field(out, b"Content-Length", length),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A body, or a method for which servers expect to be told that there is none.
+fn has_body(request: &Request) -> bool {
+    !matches!(request.body, Body::None)
+        || matches!(request.method, Method::Post | Method::Put | Method::Patch)
+}
+
+/// Fields for a web endpoint: everything end-to-end, and where the request came from.
+fn plain_fields(out: &mut Vec<u8>, request: &Request, peer: SocketAddr) {
+    for (name, value, field) in request.fields() {
+        match field.id {
+            // Written anew. Nobody is trusted to say where a request came from.
+            FieldId::Host
+            | FieldId::ContentLength
+            | FieldId::Expect
+            | FieldId::XForwardedFor
+            | FieldId::XForwardedProto
+            | FieldId::XForwardedHost
+            | FieldId::XForwardedPort
+            | FieldId::Forwarded
+            | FieldId::XRealIp
+            | FieldId::TrueClientIp
+            | FieldId::CfConnectingIp => {}
+            _ => put_field(out, name, value),
+        }
+    }
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    put_address(out, peer);
+    out.extend_from_slice(b"\r\nX-Forwarded-Proto: http\r\n");
+}
+
+fn put_address(out: &mut Vec<u8>, peer: SocketAddr) {
+    use std::io::Write as _;
+    // Writing to a vector cannot fail.
+    let _ = match peer {
+        SocketAddr::V4(v4) => {
+            let [a, b, c, d] = v4.ip().octets();
+            write!(out, "{a}.{b}.{c}.{d}")
+        }
+        SocketAddr::V6(v6) => write!(out, "{}", v6.ip().to_canonical()),
+    };
+}
+
+/// Fields for an LLM provider: the caller's, but neither its key nor where it is; then the
+/// provider's own.
+fn llm_fields(out: &mut Vec<u8>, request: &Request, endpoint: &Endpoint) {
+    let Some(provider) = &endpoint.provider else { return };
+    for (name, value, field) in request.fields() {
+        match field.id {
+            FieldId::Host
+            | FieldId::ContentLength
+            | FieldId::Expect
+            | FieldId::Authorization
+            | FieldId::ProxyAuthorization
+            | FieldId::XApiKey
+            | FieldId::ApiKey
+            | FieldId::XGoogApiKey
+            | FieldId::Cookie
+            | FieldId::Origin
+            | FieldId::Referer
+            | FieldId::Via
+            | FieldId::XForwardedFor
+            | FieldId::XForwardedProto
+            | FieldId::XForwardedHost
+            | FieldId::XForwardedPort
+            | FieldId::Forwarded
+            | FieldId::XRealIp
+            | FieldId::TrueClientIp
+            | FieldId::CfConnectingIp
+            // A compressed reply could not be looked at for usage, errors and its end.
+            | FieldId::AcceptEncoding => {}
+            _ if provider.field_names.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes())) => {}
+            _ => put_field(out, name, value),
+        }
+    }
+    out.extend_from_slice(&provider.key_field);
+    out.extend_from_slice(&provider.fields);
+}
+
+/// How the body of a reply will be delimited towards the caller.
+pub(crate) fn delimited(framing: ResponseFraming, request: &Request) -> Delimited {
+    match (framing, request.version) {
+        (ResponseFraming::None | ResponseFraming::Length(_), _) => Delimited::Length,
+        (_, Version::Http11) => Delimited::Chunked,
+        (_, Version::Http10) => Delimited::Close,
+    }
+}
+
+/// Writes the head of an endpoint's reply for the caller.
+pub(crate) fn reply_head(
+    out: &mut Vec<u8>,
+    request: &Request,
+    head: &ResponseHead,
+    bytes: &[u8],
+    llm: bool,
+    delimited: Delimited,
+    keep_alive: bool,
+) {
+    put_status_line(out, head.status);
+    reply_fields(out, head, bytes, llm);
+    match (delimited, head.framing) {
+        (Delimited::Chunked, _) => put_field(out, b"Transfer-Encoding", b"chunked"),
+        (Delimited::Length, ResponseFraming::Length(length)) => {
+            put_number_field(out, b"Content-Length", length);
+        }
+        (Delimited::Length, _) => {
+            // The length that a GET would have had.
+            let length = head.field(FieldId::ContentLength).map(|field| field.value.of(bytes));
+            if let Some(length) =
+                length.filter(|_| request.method == Method::Head || head.status == 304)
+            {
+                put_field(out, b"Content-Length", length);
+            }
+        }
+        (Delimited::Close, _) => {}
+    }
+    put_connection(out, request.version, keep_alive);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Says whether the connection stays, where the version's default does not.
+pub(crate) fn put_connection(out: &mut Vec<u8>, version: Version, keep_alive: bool) {
+    match (version, keep_alive) {
+        (Version::Http11, true) | (Version::Http10, false) => {}
+        (Version::Http11, false) => put_field(out, b"Connection", b"close"),
+        (Version::Http10, true) => put_field(out, b"Connection", b"keep-alive"),
+    }
+}
+
+/// Writes the end-to-end fields of an endpoint's reply, without those that frame its body.
+pub(crate) fn reply_fields(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], llm: bool) {
+    for field in head.fields.iter().filter(|field| !field.hop) {
+        let name = field.name.of(bytes);
+        match field.id {
+            FieldId::ContentLength => {}
+            // Cookies and alternative services are of the provider's host, not of ours.
+            FieldId::SetCookie if llm => {}
+            _ if llm && name.eq_ignore_ascii_case(b"alt-svc") => {}
+            _ => put_field(out, name, field.value.of(bytes)),
+        }
+    }
+}

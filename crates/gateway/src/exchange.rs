@@ -1,0 +1,322 @@
+//! One attempt: the request to the endpoint, its reply to the caller, both as they come.
+
+mod receive;
+mod send;
+
+use std::io::IoSlice;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tidegate_dialect::heartbeat;
+use tidegate_snapshot::{Endpoint, Reason, Snapshot};
+use tidegate_wire::http1::chunked::{CHUNK_END, ChunkedDecoder, chunk_head};
+use tidegate_wire::http1::head::Version;
+
+use crate::client::{Client, Delimited};
+use crate::error::{ErrorReply, ProxyError, Repeatable};
+use crate::observe::Observed;
+use crate::record::Record;
+use crate::request::{Body, Request};
+use crate::route::{Call, Routed};
+use crate::shard::Shard;
+use crate::stream::Stream;
+use crate::upstream::{self, Picked};
+
+/// The head of a stream that begins with a heartbeat, before the endpoint has said anything.
+const EARLY_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+    Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// What stays the same over all attempts of an exchange.
+pub(crate) struct Parties<'x, 's> {
+    /// The shard.
+    pub(crate) shard: &'x Rc<Shard>,
+    /// The configuration.
+    pub(crate) snapshot: &'s Snapshot,
+    /// The caller.
+    pub(crate) client: &'x mut Client,
+    /// What it asks.
+    pub(crate) request: &'x mut Request,
+    /// Where that goes.
+    pub(crate) routed: &'x Routed<'s>,
+    /// Who can answer.
+    pub(crate) call: &'x Call<'s>,
+    /// What will be known of it.
+    pub(crate) record: &'x mut Record<'s>,
+    /// When the exchange began (ms).
+    pub(crate) began_ms: u64,
+}
+
+/// Runs one attempt. Ok: the reply has been handed over whole. After an error, `client.reply`
+/// says what the caller has already seen.
+pub(crate) async fn run<'s>(
+    parties: &mut Parties<'_, 's>,
+    picked: &Picked<'s>,
+) -> Result<(), ProxyError> {
+    let endpoint = picked.endpoint;
+    let cell = endpoint.live.cells.of(parties.shard.index);
+    cell.attempts.add(1);
+    let (stream, reused) = match parties.shard.pool.take(endpoint.live.id) {
+        Some(stream) => {
+            cell.reused.add(1);
+            (stream, true)
+        }
+        None => {
+            cell.connects.add(1);
+            let turn = parties.shard.random();
+            (upstream::connect(endpoint, parties.client, turn).await?, false)
+        }
+    };
+    let renamed =
+        parties.call.renamed_body(parties.request.whole_body(), picked.member.model.as_deref());
+    let now = parties.client.now_ms();
+    let mut attempt = Attempt {
+        endpoint,
+        stream,
+        reused,
+        renamed,
+        sending: Sending::Head,
+        unsent: Vec::new(),
+        unsent_from: 0,
+        partial: Vec::new(),
+        stage: Stage::Head,
+        sent_ms: now,
+        read_ms: now,
+    };
+    let outcome = std::future::poll_fn(|cx| attempt.poll(cx, parties)).await;
+    attempt.finish(parties);
+    outcome
+}
+
+/// The state of an attempt.
+struct Attempt<'s> {
+    endpoint: &'s Endpoint,
+    stream: Stream,
+    reused: bool,
+    /// The body with the provider's name for the model.
+    renamed: Option<Vec<u8>>,
+    sending: Sending,
+    /// Written to the endpoint in part: what is left.
+    unsent: Vec<u8>,
+    unsent_from: usize,
+    /// The beginning of a reply head.
+    partial: Vec<u8>,
+    stage: Stage,
+    /// When the request had been sent (ms).
+    sent_ms: u64,
+    /// When the endpoint last said something (ms).
+    read_ms: u64,
+}
+
+/// How far the request has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// Nothing is written yet.
+    Head,
+    /// Head written; this much of a whole body is.
+    Whole(usize),
+    /// Head written; the body is passed on as it comes.
+    Passing,
+    /// All written.
+    Done,
+    /// The endpoint does not take more; it may still have answered.
+    Broken,
+}
+
+/// How far the reply has come.
+enum Stage {
+    /// Nothing, or part of the head.
+    Head,
+    /// The body is passed on.
+    Body(ReplyBody),
+    /// An error reply is read whole.
+    Error(ReplyBody, Box<ErrorReply>),
+    /// It has ended.
+    Ended { reusable: bool },
+}
+
+struct ReplyBody {
+    framing: Inward,
+    /// The endpoint keeps the connection open.
+    keep_alive: bool,
+    /// Nothing of the body has come yet.
+    first: bool,
+    observed: Option<Box<Observed>>,
+}
+
+enum Inward {
+    Length(u64),
+    Chunked(ChunkedDecoder),
+    UntilClose,
+}
+
+impl Attempt<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        parties: &mut Parties<'_, '_>,
+    ) -> Poll<Result<(), ProxyError>> {
+        if !matches!(self.sending, Sending::Done | Sending::Broken)
+            && let Poll::Ready(sent) = self.poll_send(cx, parties)
+        {
+            sent?;
+        }
+        loop {
+            if let Poll::Ready(flushed) = parties.client.poll_flush(cx) {
+                flushed?;
+            }
+            if matches!(self.stage, Stage::Ended { .. }) && !parties.client.is_blocked() {
+                return Poll::Ready(Ok(()));
+            }
+            // What the caller has not taken is not read from the endpoint: back-pressure.
+            if !parties.client.is_blocked()
+                && let Poll::Ready(progress) = self.poll_reply(cx, parties)
+            {
+                progress?;
+                continue;
+            }
+            return self.wait(cx, parties);
+        }
+    }
+
+    /// Nothing can be done now: is the caller still there, has a deadline passed?
+    fn wait(
+        &mut self,
+        cx: &mut Context<'_>,
+        parties: &mut Parties<'_, '_>,
+    ) -> Poll<Result<(), ProxyError>> {
+        if parties.request.is_read()
+            && let Poll::Ready(gone) = parties.client.poll_gone(cx)
+        {
+            return Poll::Ready(Err(gone));
+        }
+        let (deadline, reason) = self.deadline(parties);
+        if parties.client.timer.passed(deadline) {
+            return Poll::Ready(Err(Self::late(reason)));
+        }
+        let heartbeat_at = self.heartbeat_at(parties);
+        if parties.client.timer.passed(heartbeat_at) {
+            Self::beat(cx, parties)?;
+            return self.wait(cx, parties);
+        }
+        parties.client.timer.arm(deadline.min(heartbeat_at), cx.waker());
+        Poll::Pending
+    }
+
+    fn late(reason: Reason) -> ProxyError {
+        let repeatable = match reason {
+            Reason::FirstTokenTimeout => Repeatable::Elsewhere,
+            _ => Repeatable::No,
+        };
+        ProxyError::new(reason).repeatable(repeatable)
+    }
+
+    /// The next deadline and what it means that it has passed.
+    fn deadline(&self, parties: &Parties<'_, '_>) -> (u64, Reason) {
+        let timeouts = &self.endpoint.timeouts;
+        let client = &parties.client;
+        let mut next = (u64::MAX, Reason::Internal);
+        let mut consider = |at: u64, reason| {
+            if at < next.0 {
+                next = (at, reason);
+            }
+        };
+        if client.is_blocked() {
+            consider(client.reply.progress_ms + timeouts.write_stall, Reason::WriteStall);
+        }
+        if let Body::Incoming(incoming) = &parties.request.body
+            && !incoming.is_done()
+            && self.unsent.is_empty()
+        {
+            consider(incoming.read_ms + timeouts.body, Reason::BodyTimeout);
+        }
+        let llm = parties.call.llm.is_some();
+        match &self.stage {
+            Stage::Head if parties.call.streams && llm => {
+                consider(self.sent_ms + timeouts.first_token, Reason::FirstTokenTimeout);
+                consider(parties.began_ms + timeouts.stream, Reason::StreamTimeout);
+            }
+            Stage::Head => {
+                // While a body is passed on, the endpoint's time begins with its last byte.
+                let since = match &parties.request.body {
+                    Body::Incoming(incoming) => incoming.read_ms.max(self.sent_ms),
+                    _ => self.sent_ms,
+                };
+                consider(since + timeouts.request, Reason::RequestTimeout);
+                if llm && parties.request.is_replayable() {
+                    consider(parties.began_ms + timeouts.request, Reason::RequestTimeout);
+                }
+            }
+            Stage::Body(body) | Stage::Error(body, _) => {
+                let (quiet, reason) = if body.first && parties.call.streams && llm {
+                    (timeouts.first_token, Reason::FirstTokenTimeout)
+                } else {
+                    (timeouts.between_tokens, Reason::BetweenTokensTimeout)
+                };
+                if !client.is_blocked() {
+                    consider(self.read_ms + quiet, reason);
+                }
+                // A plain download may take as long as it moves.
+                if llm && parties.call.streams {
+                    consider(parties.began_ms + timeouts.stream, Reason::StreamTimeout);
+                } else if llm {
+                    consider(parties.began_ms + timeouts.request, Reason::RequestTimeout);
+                }
+            }
+            Stage::Ended { .. } => {}
+        }
+        next
+    }
+
+    /// When the caller's stream has been silent for long enough to be told that we live.
+    fn heartbeat_at(&self, parties: &Parties<'_, '_>) -> u64 {
+        let threshold = self.endpoint.timeouts.heartbeat;
+        let at_boundary = match &self.stage {
+            Stage::Head | Stage::Error(..) => true,
+            Stage::Body(body) => {
+                body.observed.as_ref().is_some_and(|observed| observed.watch().is_some())
+                    && !parties.client.reply.inside_frame
+            }
+            Stage::Ended { .. } => false,
+        };
+        let wanted = threshold > 0
+            && at_boundary
+            && parties.call.streams
+            && parties.call.llm.is_some()
+            && parties.request.version == Version::Http11
+            && !parties.client.is_blocked();
+        if wanted { parties.client.reply.sent_ms + threshold } else { u64::MAX }
+    }
+
+    fn beat(cx: &mut Context<'_>, parties: &mut Parties<'_, '_>) -> Result<(), ProxyError> {
+        let Some(dialect) = parties.call.dialect() else { return Ok(()) };
+        let client = &mut *parties.client;
+        let beat = heartbeat(dialect);
+        let mut size = [0; 20];
+        let size = chunk_head(beat.len(), &mut size);
+        let early: &[u8] = if client.reply.head_sent { b"" } else { EARLY_HEAD };
+        if !client.reply.head_sent {
+            client.reply.head_sent = true;
+            client.reply.stream_head = true;
+            client.reply.framing = Delimited::Chunked;
+            parties.record.status = 200;
+        }
+        parties.shard.cell().heartbeats.add(1);
+        client.send(
+            cx,
+            &mut [
+                IoSlice::new(early),
+                IoSlice::new(size),
+                IoSlice::new(beat),
+                IoSlice::new(CHUNK_END),
+            ],
+        )
+    }
+
+    /// Gives the connection back to the pool if it can carry another request.
+    fn finish(self, parties: &mut Parties<'_, '_>) {
+        if matches!(self.stage, Stage::Ended { reusable: true }) && self.sending == Sending::Done {
+            let now = parties.client.now_ms();
+            parties.shard.pool.put(self.endpoint.live.id, self.stream, now);
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! The reply's way to the caller: read, looked at, framed anew, written as it comes.
+
+use std::cell::RefMut;
+use std::io::IoSlice;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tidegate_dialect::status_for;
+use tidegate_snapshot::{Endpoint, Reason};
+use tidegate_wire::http1::chunked::{CHUNK_END, ChunkedDecoder, LAST_CHUNK, chunk_head};
+use tidegate_wire::http1::head::{
+    FieldId, HeadLimits, ResponseFraming, ResponseHead, parse_response,
+};
+
+use super::{Attempt, Inward, Parties, ReplyBody, Stage};
+use crate::buffer::Scratch;
+use crate::client::Delimited;
+use crate::compose;
+use crate::error::{Cause, ErrorReply, ProxyError, Repeatable};
+use crate::observe::{Observed, mask_key};
+
+/// Bytes of an endpoint's error reply that are read before it is told to the caller.
+const ERROR_REPLY_MAX: usize = 1024 * 1024;
+
+/// Fields of a reply head.
+const FIELDS_MAX: usize = 200;
+
+impl Attempt<'_> {
+    /// Reads once from the endpoint and passes on what came. Ready when something happened.
+    pub(super) fn poll_reply(
+        &mut self,
+        cx: &mut Context<'_>,
+        parties: &mut Parties<'_, '_>,
+    ) -> Poll<Result<(), ProxyError>> {
+        if matches!(self.stage, Stage::Ended { .. }) {
+            return Poll::Pending;
+        }
+        let shard = Rc::clone(parties.shard);
+        let mut scratch = shard.scratch.borrow_mut();
+        let before = self.partial.len();
+        if before > 0 {
+            // The rest of a head is read behind its beginning.
+            if let Some(to) = scratch.read.get_mut(..before) {
+                to.copy_from_slice(&self.partial);
+            }
+        }
+        let space = scratch.read.get_mut(before..).unwrap_or_default();
+        let read = match ready!(self.stream.poll_read(cx, space)) {
+            Ok(0) => return Poll::Ready(self.endpoint_closed(cx, parties, None)),
+            Ok(n) => n,
+            Err(error) => return Poll::Ready(self.endpoint_closed(cx, parties, Some(error))),
+        };
+        self.read_ms = parties.client.now_ms();
+        Poll::Ready(self.take_in(cx, parties, &mut scratch, before + read))
+    }
+
+    /// Deals with `filled` bytes of the scratch space.
+    fn take_in(
+        &mut self,
+        cx: &mut Context<'_>,
+        parties: &mut Parties<'_, '_>,
+        scratch: &mut RefMut<'_, Scratch>,
+        filled: usize,
+    ) -> Result<(), ProxyError> {
+        let Scratch { read, head: composed, reply } = &mut **scratch;
+        let mut bytes = read.get_mut(..filled).unwrap_or_default();
+        composed.clear();
+        while matches!(self.stage, Stage::Head) {
+            let limits = HeadLimits { bytes: parties.snapshot.limits.head, fields: FIELDS_MAX };
+            let parsed = parse_response(bytes, &limits, parties.request.method, reply);
+            let length = match parsed {
+                Ok(Some(length)) => length,
+                Ok(None) => {
+                    self.partial.clear();
+                    self.partial.extend_from_slice(bytes);
+                    return Ok(());
+                }
+                Err(error) => {
+                    return Err(ProxyError::text(
+                        Reason::BadReply,
+                        format!("The endpoint's reply is not valid HTTP/1.1: {error}"),
+                    ));
+                }
+            };
+            self.partial = Vec::new();
+            let (head_bytes, rest) = bytes.split_at_mut(length.min(bytes.len()));
+            // 100 and 103 announce; the reply itself follows.
+            if reply.status == 101 {
+                return Err(ProxyError::text(
+                    Reason::BadReply,
+                    "The endpoint switched protocols without being asked to.",
+                ));
+            }
+            if reply.status >= 200 {
+                self.begin_reply(parties, reply, head_bytes, composed)?;
+            }
+            bytes = rest;
+            if bytes.is_empty() && matches!(self.stage, Stage::Head) {
+                return Ok(());
+            }
+        }
+        self.take_body(cx, parties, bytes, composed)
+    }
+
+    /// Decides what to do with a reply whose head has come.
+    fn begin_reply(
+        &mut self,
+        parties: &mut Parties<'_, '_>,
+        head: &ResponseHead,
+        bytes: &mut [u8],
+        composed: &mut Vec<u8>,
+    ) -> Result<(), ProxyError> {
+        let provider = self.endpoint.provider.as_ref();
+        let llm = parties.call.llm;
+        let mut body = ReplyBody {
+            framing: match head.framing {
+                ResponseFraming::None => Inward::Length(0),
+                ResponseFraming::Length(length) => Inward::Length(length),
+                ResponseFraming::Chunked => Inward::Chunked(ChunkedDecoder::default()),
+                ResponseFraming::UntilClose => Inward::UntilClose,
+            },
+            keep_alive: head.keep_alive,
+            first: true,
+            observed: None,
+        };
+        let (Some(call), true) = (llm, head.status >= 400) else {
+            let events = head
+                .field(FieldId::ContentType)
+                .is_some_and(|field| field.value.of(bytes).starts_with(b"text/event-stream"));
+            let plain = head.field(FieldId::ContentEncoding).is_none();
+            body.observed = llm.filter(|_| plain).map(|call| {
+                Box::new(if events {
+                    Observed::events(call, parties.snapshot.limits.stream_buffer)
+                } else {
+                    Observed::document(call)
+                })
+            });
+            if parties.client.reply.head_sent {
+                // A heartbeat has promised an event stream.
+                if !events {
+                    return Err(ProxyError::text(
+                        Reason::BadReply,
+                        "The provider answered a request for a stream without one.",
+                    ));
+                }
+            } else {
+                let request = &*parties.request;
+                let framing = compose::delimited(head.framing, request);
+                let keep = keeps(parties, framing);
+                let start = composed.len();
+                compose::reply_head(composed, request, head, bytes, llm.is_some(), framing, keep);
+                if llm.is_some() {
+                    mask_key(provider, composed.get_mut(start..).unwrap_or_default());
+                }
+                parties.client.reply.framing = framing;
+                parties.client.reply.head_sent = true;
+                parties.client.reply.stream_head = events && framing == Delimited::Chunked;
+                parties.client.reply.close |= !keep;
+                parties.record.status = head.status;
+            }
+            self.stage = Stage::Body(body);
+            return Ok(());
+        };
+        let mut fields = Vec::with_capacity(256);
+        compose::reply_fields(&mut fields, head, bytes, true);
+        mask_key(provider, &mut fields);
+        let retry_after = head
+            .field(FieldId::RetryAfter)
+            .and_then(|field| std::str::from_utf8(field.value.of(bytes)).ok())
+            .and_then(|seconds| seconds.trim().parse().ok())
+            .map(std::time::Duration::from_secs);
+        let status = status_for(call.dialect, head.status);
+        let error = ErrorReply { status, retry_after, fields, body: Vec::new() };
+        self.stage = Stage::Error(body, Box::new(error));
+        Ok(())
+    }
+
+    /// Deals with bytes of the body; `composed` holds a head that is to go out before them.
+    fn take_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        parties: &mut Parties<'_, '_>,
+        bytes: &mut [u8],
+        composed: &[u8],
+    ) -> Result<(), ProxyError> {
+        let (Stage::Body(body) | Stage::Error(body, _)) = &mut self.stage else { return Ok(()) };
+        let (data, used, ended) = match &mut body.framing {
+            Inward::Length(left) => {
+                let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= taken as u64;
+                (0..taken, taken, *left == 0)
+            }
+            Inward::Chunked(decoder) => {
+                let decoded = decoder.decode(bytes).map_err(|error| {
+                    ProxyError::text(Reason::BadReply, format!("The endpoint's reply: {error}"))
+                })?;
+                (decoded.data, decoded.consumed, decoded.done)
+            }
+            Inward::UntilClose => (0..bytes.len(), bytes.len(), false),
+        };
+        // Bytes behind the end belong to no request of ours.
+        let reusable = ended && body.keep_alive && used == bytes.len();
+        let data = bytes.get_mut(data).unwrap_or_default();
+        if parties.call.llm.is_some() {
+            mask_key(self.endpoint.provider.as_ref(), data);
+        }
+        if body.first && !data.is_empty() {
+            body.first = false;
+            parties.record.first_byte();
+        }
+        if let Stage::Error(_, reply) = &mut self.stage {
+            let complete = collect(reply, data, ended, self.endpoint);
+            if complete.is_some() {
+                self.stage = Stage::Ended { reusable };
+            }
+            return complete.map_or(Ok(()), Err);
+        }
+        self.pass_back(cx, parties, data, composed, ended)?;
+        if ended {
+            self.stage = Stage::Ended { reusable };
+        }
+        Ok(())
+    }
+
+    /// Writes a piece of the body to the caller, in the framing that it gets.
+    fn pass_back(
+        &mut self,
+        cx: &mut Context<'_>,
+        parties: &mut Parties<'_, '_>,
+        data: &[u8],
+        composed: &[u8],
+        ended: bool,
+    ) -> Result<(), ProxyError> {
+        let Stage::Body(body) = &mut self.stage else { return Ok(()) };
+        let mut held = Vec::new();
+        let mut leftover = Vec::new();
+        let mut fresh = data.len();
+        if let Some(observed) = &mut body.observed {
+            let passed = observed.look(data);
+            parties.client.reply.inside_frame = observed.is_inside_frame();
+            held = passed.held;
+            fresh = passed.fresh;
+            if ended {
+                leftover = observed.leftover();
+                parties.record.usage = observed.usage();
+                if !observed.ended_properly() {
+                    return Self::cut(cx, parties, composed, &held, data.get(..fresh));
+                }
+            }
+        }
+        let fresh = data.get(..fresh).unwrap_or_default();
+        let size = held.len() + fresh.len() + leftover.len();
+        if size > 0 && !parties.client.reply.content_sent {
+            parties.client.reply.content_sent = true;
+            // From here on nothing is repeated: what was kept for that is let go.
+            parties.request.release();
+            self.renamed = None;
+        }
+        let client = &mut *parties.client;
+        let mut line = [0; 20];
+        let (before, after, last): (&[u8], &[u8], &[u8]) = match client.reply.framing {
+            Delimited::Chunked => {
+                let last = if ended { LAST_CHUNK } else { b"" };
+                if size > 0 {
+                    (chunk_head(size, &mut line), CHUNK_END, last)
+                } else {
+                    (b"", b"", last)
+                }
+            }
+            Delimited::Length | Delimited::Close => (b"", b"", b""),
+        };
+        let slices = [composed, before, &held, fresh, &leftover, after, last].map(IoSlice::new);
+        if slices.iter().all(|slice| slice.is_empty()) {
+            return Ok(());
+        }
+        // Empty slices are left out: each costs the kernel a look.
+        let mut filled = [IoSlice::new(b""); 7];
+        let mut count = 0;
+        for slice in slices {
+            if !slice.is_empty()
+                && let Some(place) = filled.get_mut(count)
+            {
+                *place = slice;
+                count += 1;
+            }
+        }
+        client.send(cx, filled.get_mut(..count).unwrap_or_default())
+    }
+
+    /// The endpoint ended a stream without the end that its dialect demands: what is complete is
+    /// passed on, the rest is an error.
+    fn cut(
+        cx: &mut Context<'_>,
+        parties: &mut Parties<'_, '_>,
+        composed: &[u8],
+        held: &[u8],
+        fresh: Option<&[u8]>,
+    ) -> Result<(), ProxyError> {
+        let fresh = fresh.unwrap_or_default();
+        let client = &mut *parties.client;
+        let size = held.len() + fresh.len();
+        client.reply.content_sent |= size > 0;
+        let mut line = [0; 20];
+        if client.reply.framing == Delimited::Chunked && size > 0 {
+            let before = chunk_head(size, &mut line);
+            let slices = [composed, before, held, fresh, CHUNK_END];
+            client.send(cx, &mut slices.map(IoSlice::new))?;
+        } else {
+            client.send(cx, &mut [composed, held, fresh].map(IoSlice::new))?;
+        }
+        Err(ProxyError::text(
+            Reason::UpstreamCut,
+            "The provider ended the stream before it was complete.",
+        ))
+    }
+
+    /// The endpoint closed its side, or the connection broke.
+    fn endpoint_closed(
+        &mut self,
+        cx: &mut Context<'_>,
+        parties: &mut Parties<'_, '_>,
+        error: Option<std::io::Error>,
+    ) -> Result<(), ProxyError> {
+        let clean = error.is_none();
+        match &mut self.stage {
+            Stage::Head => {
+                let replayable = parties.request.is_replayable()
+                    && (parties.call.llm.is_some() || parties.request.method.is_idempotent());
+                let repeatable = match (replayable, self.reused && self.partial.is_empty()) {
+                    (true, true) => Repeatable::Stale,
+                    (true, false) => Repeatable::Anywhere,
+                    (false, _) => Repeatable::No,
+                };
+                let failed = match error {
+                    Some(error) => ProxyError::io(Reason::UpstreamClosed, error),
+                    None => ProxyError::new(Reason::UpstreamClosed),
+                };
+                Err(failed.repeatable(repeatable))
+            }
+            Stage::Body(body) if clean && matches!(body.framing, Inward::UntilClose) => {
+                self.pass_back(cx, parties, &[], &[], true)?;
+                self.stage = Stage::Ended { reusable: false };
+                Ok(())
+            }
+            Stage::Error(_, reply) => {
+                mask_key(self.endpoint.provider.as_ref(), &mut reply.body);
+                Err(error_reply(std::mem::take(reply)))
+            }
+            Stage::Body(body) => {
+                if let Some(observed) = &body.observed {
+                    parties.record.usage = observed.usage();
+                }
+                let cause = error.map_or(Cause::None, |error| Cause::Io(Box::new(error)));
+                // Before the first frame another provider can still take over.
+                Err(ProxyError { cause, ..ProxyError::new(Reason::UpstreamCut) }
+                    .repeatable(Repeatable::Anywhere))
+            }
+            Stage::Ended { .. } => Ok(()),
+        }
+    }
+}
+
+/// Does the caller's connection stay open after this reply?
+fn keeps(parties: &Parties<'_, '_>, framing: Delimited) -> bool {
+    parties.request.keep_alive
+        && framing != Delimited::Close
+        && parties.request.is_read()
+        && !parties.client.reply.close
+        && !parties.shard.live().is_draining()
+}
+
+/// Adds to an error reply; the error itself once it is whole.
+fn collect(
+    reply: &mut ErrorReply,
+    data: &[u8],
+    ended: bool,
+    endpoint: &Endpoint,
+) -> Option<ProxyError> {
+    let room = ERROR_REPLY_MAX.saturating_sub(reply.body.len());
+    reply.body.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
+    if !ended && room > data.len() {
+        return None;
+    }
+    // Once more over the whole: the key may have come in two pieces.
+    mask_key(endpoint.provider.as_ref(), &mut reply.body);
+    Some(error_reply(std::mem::take(reply)))
+}
+
+/// Which statuses are worth another attempt, and where.
+fn error_reply(reply: ErrorReply) -> ProxyError {
+    let repeatable = match reply.status {
+        408 | 429 | 500 | 502 | 503 | 504 | 529 => Repeatable::Anywhere,
+        // This key is refused; another provider has another key.
+        401 | 403 => Repeatable::Elsewhere,
+        _ => Repeatable::No,
+    };
+    ProxyError { cause: Cause::Reply(Box::new(reply)), ..ProxyError::new(Reason::UpstreamStatus) }
+        .repeatable(repeatable)
+}

@@ -1,0 +1,159 @@
+//! The data plane: the only crate that touches traffic. Modules in request order; start with
+//! `pipeline.rs`, which tells the story of a request on one screen.
+//!
+//! - `shard`: one thread with its own runtime, sockets, pools, timers and buffers
+//! - `listener`, `downstream`, `client`, `request`: from a socket to a request
+//! - `pipeline`: route → auth → admission → pick → exchange → record
+//! - `upstream`: picking an endpoint, pool, connections, egress proxies
+//! - `exchange`, `compose`, `observe`: one attempt, both directions as they come
+//! - `reply`, `builtin`: what we say ourselves
+//! - `record`: what is known afterwards, written once, on Drop
+//! - `stream`, `timer`, `buffer`, `error`: what the others stand on
+
+mod admission;
+mod auth;
+mod buffer;
+mod builtin;
+mod client;
+mod compose;
+mod downstream;
+mod error;
+mod exchange;
+mod listener;
+mod observe;
+mod pipeline;
+mod record;
+mod reply;
+mod request;
+mod route;
+mod shard;
+mod stream;
+mod timer;
+mod upstream;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tidegate_snapshot::Shared;
+use tokio::sync::mpsc;
+
+use admission::Gates;
+use shard::Command;
+
+/// Commands that may wait for a shard; it takes them between two turns of its loop.
+const COMMANDS_MAX: usize = 64;
+
+/// The running data plane: one thread per shard.
+#[derive(Debug)]
+pub struct Gateway {
+    shards: Vec<Handle>,
+    /// Configured address to bound address (they differ for port 0).
+    bound: BTreeMap<SocketAddr, SocketAddr>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    commands: mpsc::Sender<Command>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Gateway {
+    /// Starts a thread for each shard of `shared` and listens on the addresses of its snapshot.
+    ///
+    /// Fails when an address cannot be bound; nothing is left running then.
+    pub fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+        let count = shared.live.shard_count();
+        let gates = Gates::new(count);
+        let mut gateway = Self { shards: Vec::with_capacity(count), bound: BTreeMap::new() };
+        for index in 0..count {
+            let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+            let (shared, gates) = (Arc::clone(shared), Arc::clone(&gates));
+            let thread = std::thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(move || shard::run(index, shared, gates, receiver))?;
+            gateway.shards.push(Handle { commands, thread });
+        }
+        if let Err(error) = gateway.listen(&shared.snapshot.load().binds) {
+            gateway.stop();
+            return Err(error);
+        }
+        Ok(gateway)
+    }
+
+    /// Makes the set of addresses listened on equal to `wanted`. On an error nothing has changed.
+    pub fn listen(&mut self, wanted: &[SocketAddr]) -> io::Result<()> {
+        let mut fresh = Vec::new();
+        for address in wanted {
+            if self.bound.contains_key(address) || fresh.iter().any(|(a, _)| a == address) {
+                continue;
+            }
+            let sockets = shard::bind(*address, self.shards.len()).map_err(|error| {
+                io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+            })?;
+            fresh.push((*address, sockets));
+        }
+        for (address, sockets) in fresh {
+            if let Some(first) = sockets.first() {
+                self.bound.insert(address, first.local_addr()?);
+            }
+            for (handle, socket) in self.shards.iter().zip(sockets) {
+                handle.tell(Command::Listen(vec![socket]));
+            }
+        }
+        let gone: Vec<_> =
+            self.bound.iter().filter(|(a, _)| !wanted.contains(a)).map(|(a, b)| (*a, *b)).collect();
+        for (address, bound) in gone {
+            self.bound.remove(&address);
+            for handle in &self.shards {
+                handle.tell(Command::Unlisten(bound));
+            }
+        }
+        Ok(())
+    }
+
+    /// The addresses that are listened on, as bound.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.bound.values().copied().collect()
+    }
+
+    /// Tells idle connections to close. The live state must say that it drains.
+    pub fn close_idle(&self) {
+        for handle in &self.shards {
+            handle.tell(Command::Drain);
+        }
+    }
+
+    /// Stops accepting.
+    pub fn close_listeners(&self) {
+        for handle in &self.shards {
+            handle.tell(Command::CloseListeners);
+        }
+    }
+
+    /// Ends the threads; what is still open is dropped.
+    pub fn stop(self) {
+        for handle in &self.shards {
+            handle.tell(Command::Stop);
+        }
+        for handle in self.shards {
+            // Without its sender a shard stops even if the command found no room.
+            drop(handle.commands);
+            match handle.thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a shard ended with an error"),
+                Err(_) => tracing::error!("a shard panicked"),
+            }
+        }
+    }
+}
+
+impl Handle {
+    fn tell(&self, command: Command) {
+        if let Err(error) = self.commands.try_send(command) {
+            tracing::error!(%error, "a shard does not take commands");
+        }
+    }
+}

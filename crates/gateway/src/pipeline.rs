@@ -1,0 +1,113 @@
+//! The story of a request, on one screen: every kind of traffic takes this way.
+
+use std::rc::Rc;
+
+use tidegate_config::Priority;
+use tidegate_dialect::Shape;
+use tidegate_snapshot::{Reason, Snapshot};
+
+use crate::admission;
+use crate::auth;
+use crate::builtin;
+use crate::client::Client;
+use crate::downstream::After;
+use crate::error::ProxyError;
+use crate::exchange::{self, Parties};
+use crate::record::Record;
+use crate::reply;
+use crate::request::Request;
+use crate::route;
+use crate::shard::Shard;
+use crate::upstream::{self, Attempts};
+
+/// Answers one request, whatever happens, and says what becomes of the connection.
+pub(crate) async fn handle(
+    shard: &Rc<Shard>,
+    snapshot: &Snapshot,
+    client: &mut Client,
+    mut request: Request,
+    over: bool,
+) -> After {
+    client.reply.close = over || !request.keep_alive || shard.live().is_draining();
+    let stall = snapshot.timeouts.write_stall;
+    let keep = !client.reply.close && request.is_read();
+    if let Some(built_in) = builtin::answer(snapshot, shard.live(), &request, keep) {
+        reply::deliver(client, &built_in, stall).await;
+        return after(client, &request);
+    }
+    let mut record = Record::open(shard);
+    let answered = if over {
+        Err(ProxyError::new(Reason::ConnectionsFull))
+    } else {
+        answer(shard, snapshot, client, &mut request, &mut record).await
+    };
+    if let Err(error) = answered {
+        reply::tell(shard, snapshot, client, &request, &mut record, &error).await;
+    }
+    record.reply_bytes = client.reply.bytes;
+    after(client, &request)
+}
+
+async fn answer<'s>(
+    shard: &Rc<Shard>,
+    snapshot: &'s Snapshot,
+    client: &mut Client,
+    request: &mut Request,
+    record: &mut Record<'s>,
+) -> Result<(), ProxyError> {
+    let began_ms = client.now_ms();
+    let routed = route::find(snapshot, request, record)?;
+    let caller = auth::identify(snapshot, routed.route, request)?;
+    let priority = caller.map_or(Priority::Normal, |caller| caller.priority);
+    let _admitted = admission::admit(shard, snapshot, client, priority).await?;
+
+    if let Some(llm) = routed.llm {
+        let keep = !client.reply.close && request.is_read();
+        if let Some(list) = builtin::models(snapshot, llm, &routed.path, request, keep) {
+            record.status = 200;
+            reply::deliver(client, &list, snapshot.timeouts.write_stall).await;
+            return Ok(());
+        }
+        if matches!(llm.shape, Shape::Json | Shape::Multipart) {
+            request.buffer_body(shard, snapshot, client, began_ms).await?;
+        }
+    }
+    let call = route::call(snapshot, &routed, request)?;
+    record.model = call.model.map(|model| &*model.series);
+    shard.retry_budget.borrow_mut().deposit(&snapshot.retry_budget);
+
+    let mut attempts = Attempts::default();
+    loop {
+        let picked = upstream::pick(shard, &call, &mut attempts, client.peer)?;
+        attempts.pause(shard, snapshot, client, &picked).await?;
+        let mut parties = Parties {
+            shard,
+            snapshot,
+            client,
+            request,
+            routed: &routed,
+            call: &call,
+            record,
+            began_ms,
+        };
+        let outcome = exchange::run(&mut parties, &picked).await;
+        picked.note(shard, snapshot, outcome.as_ref().err());
+        match outcome {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                let committed = client.reply.is_committed();
+                attempts.may_repeat(shard, snapshot, picked.index(), committed, error)?;
+            }
+        }
+    }
+}
+
+/// What becomes of the connection.
+fn after(client: &Client, request: &Request) -> After {
+    match (client.reply.close, request.is_read()) {
+        (false, true) => After::KeepAlive,
+        // What the caller still sends is read for a moment, so that it sees the reply.
+        _ if client.reply.broken => After::Close,
+        _ => After::Linger,
+    }
+}

@@ -1,0 +1,381 @@
+//! A request as it was read: head, what of the body has arrived, and the reading of the rest.
+
+use std::io::IoSlice;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, ready};
+
+use tidegate_snapshot::{Live, Reason, Snapshot};
+use tidegate_wire::http1::chunked::ChunkedDecoder;
+use tidegate_wire::http1::head::{Field, FieldId, Method, RequestFraming, RequestHead, Version};
+
+use crate::buffer::Lent;
+use crate::client::Client;
+use crate::error::{Cause, ProxyError};
+use crate::shard::Shard;
+
+/// A request of the connection.
+#[derive(Debug)]
+pub(crate) struct Request {
+    inbound: Lent,
+    /// The method.
+    pub(crate) method: Method,
+    /// The version of the caller.
+    pub(crate) version: Version,
+    /// May the connection be used again afterwards, as far as the request says?
+    pub(crate) keep_alive: bool,
+    /// The body.
+    pub(crate) body: Body,
+    /// Names this exchange in replies and logs.
+    pub(crate) id: RequestId,
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// There is none.
+    None,
+    /// Whole, in the head's buffer.
+    Whole(Range<usize>),
+    /// Whole, in memory of its own.
+    Buffered(Buffered),
+    /// On its way.
+    Incoming(Incoming),
+}
+
+/// A body that is still being read from the caller.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    /// Bytes that came with the head, not yet looked at.
+    early: Range<usize>,
+    framing: Framing,
+    /// The caller waits for a 100 before it sends.
+    expects_continue: bool,
+    received: u64,
+    limit: u64,
+    /// When the last byte came (ms).
+    pub(crate) read_ms: u64,
+}
+
+#[derive(Debug)]
+enum Framing {
+    Length(u64),
+    Chunked(ChunkedDecoder),
+}
+
+impl Incoming {
+    /// Has all of it been read?
+    pub(crate) fn is_done(&self) -> bool {
+        match &self.framing {
+            Framing::Length(left) => *left == 0,
+            Framing::Chunked(decoder) => decoder.is_done(),
+        }
+    }
+
+    /// The length that the caller announced.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match &self.framing {
+            Framing::Length(left) => Some(*left + self.received),
+            Framing::Chunked(_) => None,
+        }
+    }
+}
+
+/// Bytes reserved for a body before any of it has come.
+const FIRST_RESERVE: u64 = 64 * 1024;
+
+/// Request bytes in memory, counted in the process-wide gauge for as long as they are held.
+#[derive(Debug)]
+pub(crate) struct Buffered {
+    bytes: Vec<u8>,
+    counted: u64,
+    live: Arc<Live>,
+}
+
+impl Buffered {
+    fn new(live: &Arc<Live>) -> Self {
+        Self { bytes: Vec::new(), counted: 0, live: Arc::clone(live) }
+    }
+
+    fn reserve(&mut self, room: usize, budget: u64) -> Result<(), ProxyError> {
+        self.bytes.reserve(room);
+        let held = self.bytes.capacity() as u64;
+        let more = held - self.counted;
+        let before = self.live.gauges.buffered.fetch_add(more, Relaxed);
+        self.counted = held;
+        if before + more > budget {
+            return Err(ProxyError::new(Reason::Memory));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Buffered {
+    fn drop(&mut self) {
+        self.live.gauges.buffered.fetch_sub(self.counted, Relaxed);
+    }
+}
+
+/// Sixteen hexadecimal digits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestId([u8; 16]);
+
+impl RequestId {
+    pub(crate) fn new(random: u64) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        Self(std::array::from_fn(|i| DIGITS[(random >> (60 - 4 * i)) as usize & 15]))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl Request {
+    /// A request whose head of `head_len` bytes has just been parsed in `inbound`. What follows the
+    /// request in the buffer goes to `carry`.
+    pub(crate) fn new(
+        inbound: Lent,
+        head_len: usize,
+        carry: &mut Vec<u8>,
+        random: u64,
+        now_ms: u64,
+        body_limit: u64,
+    ) -> Self {
+        let head = &inbound.head;
+        let filled = inbound.filled;
+        let incoming = |framing, early| {
+            Body::Incoming(Incoming {
+                early,
+                framing,
+                expects_continue: head.expect_continue && head.version == Version::Http11,
+                received: 0,
+                limit: body_limit,
+                read_ms: now_ms,
+            })
+        };
+        let (body, end) = match head.framing {
+            RequestFraming::None => (Body::None, head_len),
+            RequestFraming::Length(length) if length <= (filled - head_len) as u64 => {
+                let end = head_len + length as usize;
+                (Body::Whole(head_len..end), end)
+            }
+            RequestFraming::Length(length) => {
+                (incoming(Framing::Length(length), head_len..filled), filled)
+            }
+            RequestFraming::Chunked => {
+                (incoming(Framing::Chunked(ChunkedDecoder::default()), head_len..filled), filled)
+            }
+        };
+        if let Some(rest) = inbound.bytes.get(end..filled) {
+            carry.extend_from_slice(rest);
+        }
+        Self {
+            method: head.method,
+            version: head.version,
+            keep_alive: head.keep_alive,
+            body,
+            id: RequestId::new(random),
+            inbound,
+        }
+    }
+
+    /// Gives back what is only needed to send the request again: buffers of head and body.
+    pub(crate) fn release(&mut self) {
+        if !self.is_read() {
+            return;
+        }
+        self.body = Body::None;
+        self.inbound.give_back();
+    }
+
+    /// The parsed head.
+    pub(crate) fn head(&self) -> &RequestHead {
+        &self.inbound.head
+    }
+
+    /// The bytes that the head's spans point into.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.inbound.filled()
+    }
+
+    /// The value of a field.
+    pub(crate) fn field(&self, id: FieldId) -> Option<&[u8]> {
+        self.head().field(id).map(|field| field.value.of(self.bytes()))
+    }
+
+    /// The fields that are not hop-by-hop, as name, value and identity.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8], &Field)> {
+        let bytes = self.bytes();
+        let end_to_end = self.head().fields.iter().filter(|field| !field.hop);
+        end_to_end.map(move |field| (field.name.of(bytes), field.value.of(bytes), field))
+    }
+
+    /// The path as written, without the query.
+    pub(crate) fn path(&self) -> &[u8] {
+        self.head().path.of(self.bytes())
+    }
+
+    /// The body, once it is whole.
+    pub(crate) fn whole_body(&self) -> &[u8] {
+        match &self.body {
+            Body::Whole(range) => self.inbound.bytes.get(range.clone()).unwrap_or_default(),
+            Body::Buffered(buffered) => &buffered.bytes,
+            Body::None | Body::Incoming(_) => &[],
+        }
+    }
+
+    /// Has the caller sent all of its body?
+    pub(crate) fn is_read(&self) -> bool {
+        match &self.body {
+            Body::Incoming(incoming) => incoming.is_done(),
+            _ => true,
+        }
+    }
+
+    /// Can it be sent again, should an attempt fail?
+    pub(crate) fn is_replayable(&self) -> bool {
+        !matches!(self.body, Body::Incoming(_))
+    }
+
+    /// Reads the next piece of the body into `space` (or takes it from what came with the head).
+    /// Ready with the range of `space` that holds it; an empty range when the body has ended.
+    pub(crate) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        space: &mut [u8],
+    ) -> Poll<Result<Range<usize>, ProxyError>> {
+        let Body::Incoming(incoming) = &mut self.body else { return Poll::Ready(Ok(0..0)) };
+        loop {
+            if incoming.is_done() {
+                return Poll::Ready(Ok(0..0));
+            }
+            let early = self.inbound.bytes.get(incoming.early.clone()).unwrap_or_default();
+            let filled = if early.is_empty() {
+                if std::mem::take(&mut incoming.expects_continue) {
+                    client.send(cx, &mut [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")])?;
+                }
+                ready!(client.poll_flush(cx))?;
+                match ready!(client.stream.poll_read(cx, space)) {
+                    Ok(0) => {
+                        return Poll::Ready(Err(ProxyError::new(Reason::ClientGone)));
+                    }
+                    Ok(n) => n,
+                    Err(error) => {
+                        return Poll::Ready(Err(ProxyError::io(Reason::ClientGone, error)));
+                    }
+                }
+            } else {
+                let taken = early.len().min(space.len());
+                if let (Some(to), Some(from)) = (space.get_mut(..taken), early.get(..taken)) {
+                    to.copy_from_slice(from);
+                }
+                incoming.early.start += taken;
+                taken
+            };
+            incoming.read_ms = client.timer.now_ms();
+            let piece = incoming.take(space.get_mut(..filled).unwrap_or_default(), client)?;
+            if !piece.is_empty() {
+                return Poll::Ready(Ok(piece));
+            }
+        }
+    }
+
+    /// Reads all of the body into memory, for requests that are routed by what it says.
+    pub(crate) async fn buffer_body(
+        &mut self,
+        shard: &Shard,
+        snapshot: &Snapshot,
+        client: &mut Client,
+        began_ms: u64,
+    ) -> Result<(), ProxyError> {
+        let deadline = began_ms + snapshot.timeouts.request;
+        let Body::Incoming(incoming) = &self.body else { return Ok(()) };
+        // Half of the memory limit: the other half is for what the process needs besides.
+        let budget = snapshot.limits.admission.memory / 2;
+        let mut buffered = Buffered::new(&shard.shared.live);
+        if let Some(length) = incoming.length() {
+            if length > snapshot.limits.body {
+                return Err(too_large(snapshot.limits.body));
+            }
+            // The announced length is only trusted as the bytes arrive.
+            buffered.reserve(length.min(FIRST_RESERVE) as usize, budget)?;
+        }
+        loop {
+            let piece = std::future::poll_fn(|cx| {
+                let mut scratch = shard.scratch.borrow_mut();
+                let space = &mut scratch.read;
+                if let Poll::Ready(read) = self.poll_body(cx, client, space) {
+                    return Poll::Ready(read.and_then(|piece| {
+                        let bytes = space.get(piece).unwrap_or_default();
+                        if buffered.bytes.capacity() - buffered.bytes.len() < bytes.len() {
+                            let room = bytes.len().max(buffered.bytes.capacity());
+                            buffered.reserve(room, budget)?;
+                        }
+                        buffered.bytes.extend_from_slice(bytes);
+                        Ok(bytes.len())
+                    }));
+                }
+                let quiet = match &self.body {
+                    Body::Incoming(incoming) => incoming.read_ms + snapshot.timeouts.body,
+                    _ => u64::MAX,
+                };
+                let limit = quiet.min(deadline);
+                if client.timer.passed(limit) {
+                    return Poll::Ready(Err(ProxyError::new(Reason::BodyTimeout)));
+                }
+                client.timer.arm(limit, cx.waker());
+                Poll::Pending
+            })
+            .await?;
+            if piece == 0 {
+                self.body = Body::Buffered(buffered);
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Incoming {
+    /// Takes the payload out of freshly read bytes; what follows the body is carried over.
+    fn take(&mut self, bytes: &mut [u8], client: &mut Client) -> Result<Range<usize>, ProxyError> {
+        let (piece, used) = match &mut self.framing {
+            Framing::Length(left) => {
+                let taken = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= taken as u64;
+                (0..taken, taken)
+            }
+            Framing::Chunked(decoder) => {
+                let decoded = decoder
+                    .decode(bytes)
+                    .map_err(|error| ProxyError::text(Reason::BadRequest, error.to_string()))?;
+                (decoded.data, decoded.consumed)
+            }
+        };
+        if let Some(rest) = bytes.get(used..) {
+            client.carry.extend_from_slice(rest);
+        }
+        self.received += piece.len() as u64;
+        if self.received > self.limit {
+            return Err(too_large(self.limit));
+        }
+        Ok(piece)
+    }
+}
+
+/// The refusal of a body beyond the limit.
+pub(crate) fn too_large(limit: u64) -> ProxyError {
+    ProxyError {
+        cause: Cause::Text(
+            format!("The request body is larger than the limit of {limit} bytes (limits.body).")
+                .into(),
+        ),
+        ..ProxyError::new(Reason::BodyTooLarge)
+    }
+}

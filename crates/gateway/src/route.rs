@@ -1,0 +1,201 @@
+//! Where a request goes: the path normalised, the longest matching route, the model's providers.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use tidegate_dialect::json::RequestFacts;
+use tidegate_dialect::multipart::FormFacts;
+use tidegate_dialect::{
+    Dialect, Shape, Text, classify, rename_form_model, rename_model, scan_form, scan_request,
+};
+use tidegate_policy::path::normalise;
+use tidegate_snapshot::{Destination, Group, Model, Reason, Route, Snapshot};
+use tidegate_wire::http1::head::{FieldId, Method};
+
+use crate::error::ProxyError;
+use crate::record::Record;
+use crate::request::Request;
+
+/// The route of a request and the path as it was matched, which is also what is forwarded.
+#[derive(Debug)]
+pub(crate) struct Routed<'s> {
+    /// The route.
+    pub(crate) route: &'s Arc<Route>,
+    /// The normalised path, without the query.
+    pub(crate) path: Vec<u8>,
+    /// What an LLM route was asked for; None on plain routes.
+    pub(crate) llm: Option<tidegate_dialect::Call>,
+}
+
+/// Finds the route, and tells the record, so that every reply from here on is in the caller's
+/// dialect.
+pub(crate) fn find<'s>(
+    snapshot: &'s Snapshot,
+    request: &Request,
+    record: &mut Record<'s>,
+) -> Result<Routed<'s>, ProxyError> {
+    if matches!(request.method, Method::Connect | Method::Trace) {
+        return Err(ProxyError::text(Reason::BadRequest, "CONNECT and TRACE are not served here."));
+    }
+    let path = match normalise(request.path()) {
+        Ok(Cow::Borrowed(path)) => path.to_vec(),
+        Ok(Cow::Owned(path)) => path,
+        Err(error) => return Err(ProxyError::text(Reason::BadRequest, error.to_string())),
+    };
+    let authority = request.head().authority.of(request.bytes());
+    let route = snapshot
+        .route_table
+        .find(authority, &path)
+        .and_then(|index| snapshot.routes.get(index))
+        .ok_or_else(|| {
+            ProxyError::text(
+                Reason::NoRoute,
+                "No route matches this host and path. Routes are listed in the configuration.",
+            )
+        })?;
+    record.route = Some(&route.series);
+    let llm = match route.to {
+        Destination::Upstream(_) => None,
+        Destination::Llm => {
+            let method = request.head().method_name.of(request.bytes());
+            let anthropic = request.field(FieldId::AnthropicVersion).is_some();
+            Some(classify(method, &path, anthropic).ok_or_else(|| {
+                ProxyError::text(
+                    Reason::NoRoute,
+                    "LLM requests have paths under /v1/, such as /v1/chat/completions or \
+                     /v1/messages.",
+                )
+            })?)
+        }
+    };
+    record.llm = llm;
+    Ok(Routed { route, path, llm })
+}
+
+/// What an exchange needs to know of its request besides the bytes.
+#[derive(Debug)]
+pub(crate) struct Call<'s> {
+    /// Who can serve it.
+    pub(crate) group: &'s Group,
+    /// The model that selected the group.
+    pub(crate) model: Option<&'s Arc<Model>>,
+    /// What the caller speaks; None on plain routes.
+    pub(crate) llm: Option<tidegate_dialect::Call>,
+    /// The caller wants an event stream.
+    pub(crate) streams: bool,
+    /// Where the model's name stands in the body.
+    naming: Naming,
+}
+
+#[derive(Debug)]
+enum Naming {
+    /// Every member of the group knows the model by the caller's name.
+    Same,
+    // Boxed: they are large, and most groups do not rename.
+    Json(Box<RequestFacts>),
+    Form(Box<FormFacts>),
+}
+
+impl Call<'_> {
+    /// The body with the model's name there, where it differs from the caller's.
+    pub(crate) fn renamed_body(&self, body: &[u8], name: Option<&str>) -> Option<Vec<u8>> {
+        let name = name?;
+        let mut out = Vec::with_capacity(body.len() + name.len());
+        match &self.naming {
+            Naming::Same => return None,
+            Naming::Json(facts) => rename_model(body, facts, name, &mut out),
+            Naming::Form(facts) => rename_form_model(body, facts, name, &mut out),
+        }
+        Some(out)
+    }
+
+    /// Is the caller's dialect this one?
+    pub(crate) fn dialect(&self) -> Option<Dialect> {
+        self.llm.as_ref().map(|call| call.dialect)
+    }
+}
+
+/// Selects the group of a request whose body, where it matters, has been read.
+pub(crate) fn call<'s>(
+    snapshot: &'s Snapshot,
+    routed: &Routed<'s>,
+    request: &Request,
+) -> Result<Call<'s>, ProxyError> {
+    let Some(llm) = routed.llm else {
+        let Destination::Upstream(group) = &routed.route.to else {
+            return Err(ProxyError::new(Reason::Internal));
+        };
+        let streams = request
+            .field(FieldId::Accept)
+            .is_some_and(|accept| accept.starts_with(b"text/event-stream"));
+        return Ok(Call { group, model: None, llm: None, streams, naming: Naming::Same });
+    };
+    let (model, streams, naming) = match llm.shape {
+        Shape::Json => {
+            let facts = scan_request(request.whole_body())
+                .map_err(|error| bad_body(format!("The body is not valid JSON: {error}")))?;
+            let model = named(snapshot, facts.model.as_ref().map(Text::as_str))?;
+            (
+                model,
+                llm.may_stream && facts.stream,
+                naming(model, llm, || Naming::Json(Box::new(facts))),
+            )
+        }
+        Shape::Multipart => {
+            let content_type = request.field(FieldId::ContentType).unwrap_or_default();
+            let facts = scan_form(content_type, request.whole_body())
+                .map_err(|error| bad_body(format!("The form cannot be read: {error}")))?;
+            let model = named(snapshot, facts.model.as_ref().map(Text::as_str))?;
+            (
+                model,
+                llm.may_stream && facts.stream,
+                naming(model, llm, || Naming::Form(Box::new(facts))),
+            )
+        }
+        Shape::ModelById => {
+            let name = routed.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            let name = std::str::from_utf8(name).unwrap_or_default();
+            (named(snapshot, Some(name))?, false, Naming::Same)
+        }
+        Shape::Opaque | Shape::List => (default_model(snapshot)?, false, Naming::Same),
+    };
+    let group = model.group(llm.dialect).ok_or_else(|| {
+        let other = match llm.dialect {
+            Dialect::OpenAi => "Anthropic's; ask for it at /v1/messages",
+            Dialect::Anthropic => "OpenAI's; ask for it at /v1/chat/completions",
+        };
+        ProxyError::text(
+            Reason::UnknownModel,
+            format!("The providers of the model '{}' speak a dialect like {other}.", model.name),
+        )
+    })?;
+    Ok(Call { group, model: Some(model), llm: Some(llm), streams, naming })
+}
+
+fn naming(model: &Model, llm: tidegate_dialect::Call, facts: impl FnOnce() -> Naming) -> Naming {
+    let renames =
+        model.group(llm.dialect).is_some_and(|g| g.members.iter().any(|m| m.model.is_some()));
+    if renames { facts() } else { Naming::Same }
+}
+
+fn bad_body(text: String) -> ProxyError {
+    ProxyError::text(Reason::BadBody, text)
+}
+
+fn named<'s>(snapshot: &'s Snapshot, name: Option<&str>) -> Result<&'s Arc<Model>, ProxyError> {
+    let Some(name) = name else {
+        return Err(bad_body("The request names no model. Set `model`.".to_owned()));
+    };
+    snapshot.models.find(name).ok_or_else(|| {
+        ProxyError::text(
+            Reason::UnknownModel,
+            format!("The model '{name}' does not exist here. GET /v1/models lists those that do."),
+        )
+    })
+}
+
+fn default_model(snapshot: &Snapshot) -> Result<&Arc<Model>, ProxyError> {
+    snapshot.models.default.as_ref().ok_or_else(|| {
+        ProxyError::text(Reason::UnknownModel, "No provider is configured for this call.")
+    })
+}

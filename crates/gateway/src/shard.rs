@@ -1,0 +1,219 @@
+//! A shard: one thread of the data plane with its own listeners, pools, timers and buffers.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tidegate_policy::balance::mix;
+use tidegate_policy::retry::RetryBudget;
+use tidegate_snapshot::series::ShardCell;
+use tidegate_snapshot::{Live, Shared, Snapshot};
+use tokio::sync::mpsc;
+
+use crate::admission::{Gates, Queue};
+use crate::buffer::{Buffers, Scratch};
+use crate::listener::{self, Listening};
+use crate::timer::{TICK_MS, Timers};
+use crate::upstream::pool::Pool;
+
+/// What the rest of the process asks of a shard.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Accept on these sockets too.
+    Listen(Vec<std::net::TcpListener>),
+    /// Stop accepting on this address.
+    Unlisten(std::net::SocketAddr),
+    /// Close idle connections, and each other one after its exchange.
+    Drain,
+    /// Stop accepting anywhere.
+    CloseListeners,
+    /// End the thread; what is still open is dropped.
+    Stop,
+}
+
+/// The state of one shard. Only its own thread sees it.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    /// 0, 1, …
+    pub(crate) index: usize,
+    /// The configuration in force and the live state.
+    pub(crate) shared: Arc<Shared>,
+    /// Deadlines.
+    pub(crate) timers: Rc<Timers>,
+    /// Buffers for request heads.
+    pub(crate) buffers: Rc<Buffers>,
+    /// Space for one poll.
+    pub(crate) scratch: RefCell<Scratch>,
+    /// Idle connections to endpoints.
+    pub(crate) pool: Pool,
+    /// Who waits for admission here.
+    pub(crate) queue: Queue,
+    /// How shards tell each other of free places.
+    pub(crate) gates: Arc<Gates>,
+    /// Retries that the traffic allows.
+    pub(crate) retry_budget: RefCell<RetryBudget>,
+    // An Rc around the Arc: taking the snapshot for a request then costs no atomic operation on a
+    // counter that all shards share.
+    #[expect(clippy::redundant_allocation)]
+    snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    random: Cell<u64>,
+    tasks: Cell<u64>,
+}
+
+impl Shard {
+    /// The configuration in force, to be held for one exchange.
+    #[expect(clippy::redundant_allocation)]
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        let current = self.shared.snapshot.load();
+        let mut cached = self.snapshot.borrow_mut();
+        if !Arc::ptr_eq(&current, &cached) {
+            *cached = Rc::new(Arc::clone(&current));
+        }
+        Rc::clone(&cached)
+    }
+
+    /// The live state.
+    pub(crate) fn live(&self) -> &Live {
+        &self.shared.live
+    }
+
+    /// This shard's counters.
+    pub(crate) fn cell(&self) -> &ShardCell {
+        self.shared.live.shards.of(self.index)
+    }
+
+    /// A random number; not for secrets.
+    pub(crate) fn random(&self) -> u64 {
+        let next = self.random.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.random.set(next);
+        mix(next)
+    }
+
+    /// Runs a task of this shard and counts it for as long as it lives.
+    pub(crate) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
+        let counted = TaskGuard::new(self);
+        tokio::task::spawn_local(async move {
+            let _counted = counted;
+            task.await;
+        });
+    }
+
+    /// The once-a-tick work: the clock, the deadlines.
+    fn tick(&self) {
+        self.timers.advance(self.live().now_ms());
+    }
+
+    /// The once-a-second work: idle connections that are too old, gauges for the metrics page.
+    fn sweep(&self, worst_lag: Duration) {
+        let snapshot = self.snapshot();
+        self.pool.sweep(self.timers.now_ms(), snapshot.timeouts.upstream_idle);
+        let cell = self.cell();
+        cell.tasks.store(self.tasks.get(), Relaxed);
+        cell.pool_idle.store(self.pool.len() as u64, Relaxed);
+        cell.buffers_lent.store(self.buffers.lent() as u64, Relaxed);
+        cell.lag_us.store(worst_lag.as_micros() as u64, Relaxed);
+    }
+}
+
+#[derive(Debug)]
+struct TaskGuard(Rc<Shard>);
+
+impl TaskGuard {
+    fn new(shard: &Rc<Shard>) -> Self {
+        shard.tasks.set(shard.tasks.get() + 1);
+        Self(Rc::clone(shard))
+    }
+}
+
+impl Drop for TaskGuard {
+    fn drop(&mut self) {
+        self.0.tasks.set(self.0.tasks.get() - 1);
+    }
+}
+
+/// Runs a shard on the calling thread until it is told to stop.
+pub(crate) fn run(
+    index: usize,
+    shared: Arc<Shared>,
+    gates: Arc<Gates>,
+    commands: mpsc::Receiver<Command>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        // Sockets are looked at after this many task polls: small enough for even latency, large
+        // enough that a busy shard does not pay a system call per request.
+        .event_interval(61)
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    let snapshot = shared.snapshot.load_full();
+    let now_ms = shared.live.now_ms();
+    let seed = mix(std::process::id().into()) ^ mix(index as u64) ^ mix(nanos());
+    let shard = Rc::new(Shard {
+        index,
+        timers: Timers::new(now_ms),
+        buffers: Rc::new(Buffers::default()),
+        scratch: RefCell::new(Scratch::default()),
+        pool: Pool::default(),
+        queue: Queue::default(),
+        gates,
+        retry_budget: RefCell::new(RetryBudget::full(&snapshot.retry_budget, now_ms)),
+        snapshot: RefCell::new(Rc::new(snapshot)),
+        random: Cell::new(seed),
+        tasks: Cell::new(0),
+        shared,
+    });
+    runtime.block_on(live(shard, commands));
+    Ok(())
+}
+
+fn nanos() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// The shard's own loop: commands, ticks, sweeps.
+async fn live(shard: Rc<Shard>, mut commands: mpsc::Receiver<Command>) {
+    let mut listening = Listening::default();
+    let woken = Rc::clone(&shard);
+    shard.spawn(async move { crate::admission::serve_queue(&woken).await });
+    let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut last_tick = Instant::now();
+    let mut worst_lag = Duration::ZERO;
+    let mut ticks_to_sweep = 0u32;
+    loop {
+        tokio::select! {
+            biased;
+            command = commands.recv() => match command {
+                Some(Command::Listen(sockets)) => {
+                    for socket in sockets {
+                        listening.open(&shard, socket);
+                    }
+                }
+                Some(Command::Unlisten(address)) => listening.close(address),
+                Some(Command::Drain) => shard.timers.wake_all(),
+                Some(Command::CloseListeners) => listening.close_all(),
+                Some(Command::Stop) | None => return,
+            },
+            _ = ticks.tick() => {
+                let now = Instant::now();
+                let late = (now - last_tick).saturating_sub(Duration::from_millis(TICK_MS));
+                worst_lag = worst_lag.max(late);
+                last_tick = now;
+                shard.tick();
+                ticks_to_sweep += 1;
+                if u64::from(ticks_to_sweep) * TICK_MS >= 1000 {
+                    shard.sweep(worst_lag);
+                    ticks_to_sweep = 0;
+                    worst_lag = Duration::ZERO;
+                }
+            }
+        }
+    }
+}
+
+/// Re-exported so that `lib.rs` binds sockets the way shards expect them.
+pub(crate) use listener::bind;

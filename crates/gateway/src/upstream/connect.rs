@@ -1,0 +1,86 @@
+//! Opening a connection to an endpoint: address, egress proxy, TLS.
+
+use std::io;
+use std::net::SocketAddr;
+use std::task::Poll;
+
+use tidegate_snapshot::{Endpoint, Reason};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::client::Client;
+use crate::error::{ProxyError, Repeatable};
+use crate::stream::Stream;
+use crate::upstream::egress;
+
+/// Addresses of one name that are tried in turn.
+const ADDRESSES_MAX: usize = 3;
+
+/// Opens a connection within the endpoint's connect deadline. Ends early when the caller goes.
+pub(crate) async fn connect(
+    endpoint: &Endpoint,
+    client: &mut Client,
+    turn: u64,
+) -> Result<Stream, ProxyError> {
+    let deadline = client.now_ms() + endpoint.timeouts.connect;
+    // Boxed: handshakes are large and rare.
+    let mut opening = Box::pin(open(endpoint, turn));
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
+            return Poll::Ready(opened);
+        }
+        if let Poll::Ready(gone) = client.poll_gone(cx) {
+            return Poll::Ready(Err(gone));
+        }
+        if client.timer.passed(deadline) {
+            let late = ProxyError::new(Reason::ConnectTimeout).repeatable(Repeatable::Anywhere);
+            return Poll::Ready(Err(late));
+        }
+        client.timer.arm(deadline, cx.waker());
+        Poll::Pending
+    })
+    .await
+}
+
+async fn open(endpoint: &Endpoint, turn: u64) -> Result<Stream, ProxyError> {
+    let name = endpoint.egress.as_ref().map_or(&endpoint.name, |egress| &egress.name);
+    let addresses = name.addresses.load_full();
+    if addresses.is_empty() {
+        return Err(ProxyError::text(
+            Reason::NameUnresolved,
+            format!("The name '{}' has no address.", name.host),
+        )
+        .repeatable(Repeatable::Elsewhere));
+    }
+    let mut tcp = tcp(&addresses, turn).await?;
+    tcp.set_nodelay(true).map_err(failed)?;
+    if let Some(egress) = &endpoint.egress {
+        egress::ask(egress, &mut tcp, &endpoint.name.host, endpoint.name.port).await.map_err(
+            |error| ProxyError::io(Reason::EgressFailed, error).repeatable(Repeatable::Anywhere),
+        )?;
+    }
+    let Some(tls) = &endpoint.tls else { return Ok(Stream::Tcp(tcp)) };
+    let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
+    match connector.connect(tls.server_name.clone(), tcp).await {
+        Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
+        Err(error) => {
+            Err(ProxyError::io(Reason::TlsFailed, error).repeatable(Repeatable::Anywhere))
+        }
+    }
+}
+
+async fn tcp(addresses: &[SocketAddr], turn: u64) -> Result<TcpStream, ProxyError> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    let first = (turn % addresses.len().max(1) as u64) as usize;
+    for address in addresses.iter().cycle().skip(first).take(addresses.len().min(ADDRESSES_MAX)) {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(failed(last))
+}
+
+fn failed(error: io::Error) -> ProxyError {
+    ProxyError::io(Reason::ConnectFailed, error).repeatable(Repeatable::Anywhere)
+}
