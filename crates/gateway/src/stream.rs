@@ -53,9 +53,10 @@ impl Stream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
-            Self::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
+        match (self, slices) {
+            (Self::Tcp(tcp), [one]) => Pin::new(tcp).poll_write(cx, one),
+            (Self::Tcp(tcp), _) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            (Self::Tls(tls), _) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
         }
     }
 

@@ -1,22 +1,22 @@
 //! From what operators wrote to what the data plane reads.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use memchr::memmem::Finder;
 use rustls_pki_types::ServerName;
 use tidegate_config as config;
-use tidegate_config::Config;
+use tidegate_config::{AddressError, Config, HttpUrl, ResolveError};
 use tidegate_dialect::Dialect;
-use tidegate_dialect::vendors::{Auth, TRANSLATIONS, vendor};
+use tidegate_dialect::vendors::{Auth, TRANSLATIONS};
 use tidegate_policy::admission::AdmissionLimits;
 use tidegate_policy::balance::Algorithm;
 use tidegate_policy::health::CooldownPolicy;
 use tidegate_policy::retry::{BudgetLimits, RetryPolicy};
 use tidegate_policy::route::{RouteKey, RouteTable};
-use url::Url;
 
 use crate::callers::Callers;
 use crate::live::Live;
@@ -30,15 +30,31 @@ use crate::types::{
 /// Why a configuration that passed its check cannot be put in force.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// A URL that the check let through is not usable here.
-    #[error("{place}: {url:?} is not a usable URL: {message}")]
-    Url {
+    /// An address that the check let through is not usable.
+    #[error("{place}: {source}")]
+    Address {
         /// Field path.
         place: String,
-        /// The URL without credentials.
-        url: String,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// A host that TLS cannot verify.
+    #[error("{place}: {host:?} cannot be verified by TLS: {message}")]
+    ServerName {
+        /// Field path.
+        place: String,
+        /// The host.
+        host: String,
         /// What is wrong with it.
         message: String,
+    },
+    /// A provider that the check let through is not complete.
+    #[error("{place}: {source}")]
+    Provider {
+        /// Field path.
+        place: String,
+        /// What it lacks.
+        source: ResolveError,
     },
     /// A CA file cannot be used.
     #[error("CA file {path}: {message}", path = .path.display())]
@@ -155,46 +171,21 @@ fn algorithm(written: config::Algorithm) -> Algorithm {
     }
 }
 
-/// Scheme, host, port and path of a URL, with what a connection needs.
-struct Address {
-    https: bool,
-    host: String,
-    port: u16,
-    authority: String,
-    path: String,
+fn parsed<T: FromStr<Err = AddressError>>(place: &str, text: &str) -> Result<T, CompileError> {
+    text.parse().map_err(|source| CompileError::Address { place: place.to_owned(), source })
 }
 
-fn address(place: &str, text: &str) -> Result<Address, CompileError> {
-    let bad = |message: &str| CompileError::Url {
-        place: place.to_owned(),
-        url: text.rsplit('@').next().unwrap_or_default().to_owned(),
-        message: message.to_owned(),
-    };
-    let url = Url::parse(text).map_err(|error| bad(&error.to_string()))?;
-    let https = match url.scheme() {
-        "http" => false,
-        "https" => true,
-        _ => return Err(bad("it must begin with http:// or https://")),
-    };
-    let host = url.host_str().filter(|h| !h.is_empty()).ok_or_else(|| bad("it has no host"))?;
-    let port = url.port_or_known_default().ok_or_else(|| bad("it has no port"))?;
-    Ok(Address {
-        https,
-        host: host.to_owned(),
-        port,
-        authority: match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        },
-        path: url.path().trim_end_matches('/').to_owned(),
-    })
+/// What stands in a Host field: the port is left out where the scheme implies it.
+fn authority(url: &HttpUrl) -> String {
+    let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
+    if url.port == if url.tls { 443 } else { 80 } { host } else { format!("{host}:{}", url.port) }
 }
 
 struct EndpointParts<'c> {
     place: String,
-    url: &'c str,
+    url: HttpUrl,
     egress: Option<&'c str>,
-    ca_file: Option<&'c std::path::Path>,
+    ca_file: Option<&'c Path>,
     connections_max: Option<u32>,
     timeouts: Timeouts,
     provider_name: Option<&'c str>,
@@ -204,15 +195,15 @@ fn endpoint(
     parts: &EndpointParts<'_>,
     live: &Live,
     tls: &mut TlsConfigs,
-) -> Result<(Endpoint, String), CompileError> {
-    let to = address(&parts.place, parts.url)?;
-    let tls_target = if to.https {
-        let host = to.host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let server_name = ServerName::try_from(host).map_err(|error| CompileError::Url {
-            place: parts.place.clone(),
-            url: parts.url.to_owned(),
-            message: error.to_string(),
-        })?;
+) -> Result<Endpoint, CompileError> {
+    let url = &parts.url;
+    let tls_target = if url.tls {
+        let server_name =
+            ServerName::try_from(url.host.clone()).map_err(|error| CompileError::ServerName {
+                place: parts.place.clone(),
+                host: url.host.clone(),
+                message: error.to_string(),
+            })?;
         Some(TlsTarget { config: tls.client(parts.ca_file)?, server_name })
     } else {
         None
@@ -225,62 +216,35 @@ fn endpoint(
     let key = format!(
         "{}{}://{}:{}{}",
         parts.provider_name.map(|name| format!("{name}=")).unwrap_or_default(),
-        if to.https { "https" } else { "http" },
-        to.host,
-        to.port,
+        if url.tls { "https" } else { "http" },
+        url.host,
+        url.port,
         egress.as_ref().map(|e| format!("@{}:{}", e.name.host, e.name.port)).unwrap_or_default(),
     );
-    let endpoint = Endpoint {
+    Ok(Endpoint {
         live: live.endpoint(&key),
-        name: live.name(&to.host, to.port),
+        name: live.name(&url.host, url.port),
         tls: tls_target,
-        authority: to.authority,
+        authority: authority(url),
         egress,
         connections_max: parts.connections_max.unwrap_or(u32::MAX),
         timeouts: parts.timeouts,
         provider: None,
-    };
-    Ok((endpoint, to.path))
+    })
 }
 
 fn egress(place: &str, text: &str, live: &Live) -> Result<Egress, CompileError> {
-    let bad = |message: &str| CompileError::Url {
-        place: place.to_owned(),
-        url: text.rsplit('@').next().unwrap_or_default().to_owned(),
-        message: message.to_owned(),
-    };
-    let url = Url::parse(text).map_err(|error| bad(&error.to_string()))?;
-    let (kind, default_port) = match url.scheme() {
-        "http" => (EgressKind::HttpConnect, 80),
-        "socks5" | "socks5h" => (EgressKind::Socks5, 1080),
-        _ => return Err(bad("it must begin with http:// or socks5://")),
-    };
-    let host = url.host_str().filter(|h| !h.is_empty()).ok_or_else(|| bad("it has no host"))?;
-    let credentials = (!url.username().is_empty()).then(|| {
-        (percent_decoded(url.username()), percent_decoded(url.password().unwrap_or_default()))
-    });
-    if credentials.as_ref().is_some_and(|(user, word)| user.len() > 255 || word.len() > 255) {
-        return Err(bad("user and password have 255 bytes at most"));
-    }
-    Ok(Egress { kind, name: live.name(host, url.port().unwrap_or(default_port)), credentials })
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        if let ([high, low, after @ ..], b'%') = (tail, *first)
-            && let (Some(high), Some(low)) =
-                ((*high as char).to_digit(16), (*low as char).to_digit(16))
-        {
-            bytes.push((high * 16 + low) as u8);
-            rest = after;
-        } else {
-            bytes.push(*first);
-            rest = tail;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let written: config::Egress = parsed(place, text)?;
+    Ok(Egress {
+        kind: match written.kind {
+            config::EgressKind::HttpConnect => EgressKind::HttpConnect,
+            config::EgressKind::Socks5 => EgressKind::Socks5,
+        },
+        name: live.name(&written.host, written.port),
+        credentials: written
+            .credentials
+            .map(|(user, password)| (user, password.expose().to_owned())),
+    })
 }
 
 fn upstreams(
@@ -294,16 +258,17 @@ fn upstreams(
         let place = format!("upstreams.{name}.endpoints");
         let mut members = Vec::with_capacity(upstream.endpoints.len());
         for (index, written) in upstream.endpoints.iter().enumerate() {
+            let place = format!("{place}[{index}]");
             let parts = EndpointParts {
-                place: format!("{place}[{index}]"),
-                url: &written.url,
+                url: parsed(&place, &written.url)?,
+                place,
                 egress: None,
                 ca_file: upstream.ca_file.as_deref(),
                 connections_max: written.connections_max,
                 timeouts: *timeouts,
                 provider_name: None,
             };
-            let (endpoint, _) = endpoint(&parts, live, tls)?;
+            let endpoint = endpoint(&parts, live, tls)?;
             members.push(Member {
                 endpoint: Arc::new(endpoint),
                 weight: written.weight,
@@ -339,28 +304,21 @@ fn providers(
     let mut endpoints = HashMap::new();
     for (name, written) in &config.providers {
         let place = format!("providers.{name}");
-        let row = vendor(written.vendor.as_deref().unwrap_or(name));
-        let url = written.base_url.as_deref().or(row.map(|v| v.base_url)).unwrap_or_default();
-        let dialect = written.dialect.or(row.map(|v| v.dialect)).unwrap_or(Dialect::OpenAi);
+        let resolved = written
+            .resolve(name)
+            .map_err(|source| CompileError::Provider { place: place.clone(), source })?;
         let parts = EndpointParts {
             place,
-            url,
+            url: resolved.base_url.clone(),
             egress: written.egress.as_deref(),
             ca_file: written.ca_file.as_deref(),
             connections_max: written.connections_max,
             timeouts: provider_timeouts(timeouts, written.timeouts.as_ref()),
             provider_name: Some(name),
         };
-        let (mut endpoint, base_path) = endpoint(&parts, live, tls)?;
-        let auth = row.filter(|v| v.dialect == dialect).map_or(
-            match dialect {
-                Dialect::OpenAi => Auth::Bearer,
-                Dialect::Anthropic => Auth::XApiKey,
-            },
-            |v| v.auth,
-        );
-        let key = written.api_key.as_ref().map(config::Secret::expose).filter(|key| *key != "none");
-        let key_field = match (key, auth) {
+        let mut endpoint = endpoint(&parts, live, tls)?;
+        let key = resolved.key.map(config::Secret::expose);
+        let key_field = match (key, resolved.auth) {
             (None, _) => String::new(),
             (Some(key), Auth::Bearer) => format!("Authorization: Bearer {key}\r\n"),
             (Some(key), Auth::XApiKey) => format!("x-api-key: {key}\r\n"),
@@ -374,13 +332,12 @@ fn providers(
         }
         endpoint.provider = Some(Provider {
             name: name.clone(),
-            dialect,
-            base_path,
+            dialect: resolved.dialect,
+            base_path: resolved.base_url.path.trim_end_matches('/').to_owned(),
             key_field: key_field.into_bytes(),
             key: key
                 .filter(|key| key.len() >= Provider::MASKED_KEY_MIN)
                 .map(|key| Finder::new(key.as_bytes()).into_owned()),
-            auth,
             fields: fields.into_bytes(),
             field_names: written.headers.keys().map(|field| field.to_ascii_lowercase()).collect(),
         });

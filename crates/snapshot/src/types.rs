@@ -9,7 +9,6 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tidegate_config::Config;
 use tidegate_dialect::Dialect;
-use tidegate_dialect::vendors::Auth;
 use tidegate_policy::admission::AdmissionLimits;
 use tidegate_policy::balance::Algorithm;
 use tidegate_policy::health::CooldownPolicy;
@@ -223,8 +222,6 @@ pub struct Provider {
     /// Finds the key in what comes back, where it is masked. None for keys under
     /// [`Provider::MASKED_KEY_MIN`] bytes.
     pub key: Option<Finder<'static>>,
-    /// How the key is sent.
-    pub auth: Auth,
     /// Additional fields, ready to send, each line ending in CRLF.
     pub fields: Vec<u8>,
     /// Lower-case names of those fields: the caller's own of that name are not forwarded.

@@ -22,6 +22,10 @@ use crate::observe::{Observed, mask_key};
 /// Bytes of an endpoint's error reply that are read before it is told to the caller.
 const ERROR_REPLY_MAX: usize = 1024 * 1024;
 
+/// Up to here the pieces of a message are copied together: one plain send costs less than a
+/// vectored write.
+const GATHERED_MAX: usize = 4096;
+
 /// Fields of a reply head.
 const FIELDS_MAX: usize = 200;
 
@@ -181,7 +185,7 @@ impl Attempt<'_> {
         cx: &mut Context<'_>,
         parties: &mut Parties<'_, '_>,
         bytes: &mut [u8],
-        composed: &[u8],
+        composed: &mut Vec<u8>,
     ) -> Result<(), ProxyError> {
         let (Stage::Body(body) | Stage::Error(body, _)) = &mut self.stage else { return Ok(()) };
         let (data, used, ended) = match &mut body.framing {
@@ -228,7 +232,7 @@ impl Attempt<'_> {
         cx: &mut Context<'_>,
         parties: &mut Parties<'_, '_>,
         data: &[u8],
-        composed: &[u8],
+        composed: &mut Vec<u8>,
         ended: bool,
     ) -> Result<(), ProxyError> {
         let Stage::Body(body) = &mut self.stage else { return Ok(()) };
@@ -269,22 +273,20 @@ impl Attempt<'_> {
             }
             Delimited::Length | Delimited::Close => (b"", b"", b""),
         };
-        let slices = [composed, before, &held, fresh, &leftover, after, last].map(IoSlice::new);
-        if slices.iter().all(|slice| slice.is_empty()) {
-            return Ok(());
-        }
-        // Empty slices are left out: each costs the kernel a look.
-        let mut filled = [IoSlice::new(b""); 7];
-        let mut count = 0;
-        for slice in slices {
-            if !slice.is_empty()
-                && let Some(place) = filled.get_mut(count)
-            {
-                *place = slice;
-                count += 1;
+        let pieces = [before, &held, fresh, &leftover, after, last];
+        if size <= GATHERED_MAX {
+            for piece in pieces {
+                composed.extend_from_slice(piece);
             }
+            return if composed.is_empty() {
+                Ok(())
+            } else {
+                client.send(cx, &mut [IoSlice::new(composed)])
+            };
         }
-        client.send(cx, filled.get_mut(..count).unwrap_or_default())
+        let [before, held, fresh, leftover, after, last] = pieces;
+        let slices = [composed, before, held, fresh, leftover, after, last];
+        client.send(cx, &mut slices.map(IoSlice::new))
     }
 
     /// The endpoint ended a stream without the end that its dialect demands: what is complete is
@@ -338,7 +340,7 @@ impl Attempt<'_> {
                 Err(failed.repeatable(repeatable))
             }
             Stage::Body(body) if clean && matches!(body.framing, Inward::UntilClose) => {
-                self.pass_back(cx, parties, &[], &[], true)?;
+                self.pass_back(cx, parties, &[], &mut Vec::new(), true)?;
                 self.stage = Stage::Ended { reusable: false };
                 Ok(())
             }

@@ -30,6 +30,7 @@ async fn http_connect(
     port: u16,
     credentials: Option<&(String, String)>,
 ) -> io::Result<()> {
+    let host = if host.contains(':') { &format!("[{host}]") } else { host };
     let mut ask = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
     if let Some((user, word)) = credentials {
         ask.push_str("Proxy-Authorization: Basic ");
@@ -82,7 +83,7 @@ async fn socks5(
         }
     }
     let mut ask = vec![5, 1, 0];
-    match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+    match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(v4)) => {
             ask.push(1);
             ask.extend_from_slice(&v4.octets());

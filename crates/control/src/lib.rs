@@ -1,0 +1,140 @@
+//! The control plane: admin API, metrics page, name resolution, health checks, monitor.
+//!
+//! It runs on its own threads and meets the data plane only in [`Shared`]: it reads the snapshot
+//! and the counters, and writes resolved addresses, health verdicts and sampled gauges. Nothing
+//! here can slow a shard.
+//!
+//! - [`resolve_once`] gives every name its addresses before the listeners open.
+//! - [`Control::start`] then runs, until [`Control::stop`]:
+//!   - `reload`: sees every new snapshot and tells the others;
+//!   - `names`: keeps the addresses of names fresh;
+//!   - `health`: asks endpoints whether they are well;
+//!   - `monitor`: samples memory and the rate at which exchanges end;
+//!   - `admin`: answers on the admin listener, `metrics` among others.
+
+mod admin;
+mod health;
+mod metrics;
+mod monitor;
+mod names;
+mod process;
+mod reload;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_snapshot::Shared;
+use tokio::runtime::{Builder, Runtime};
+
+pub use names::resolve_once;
+
+/// Threads that run the control plane.
+const THREADS: usize = 2;
+
+/// Threads for look-ups, which block: as many as may be under way, and one to spare.
+const BLOCKING_THREADS_MAX: usize = names::LOOKUPS_MAX + 1;
+
+/// How long a stop waits for what its threads are doing.
+const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// What is fixed when the control plane starts.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The admin listener; without it there is none.
+    pub admin: Option<AdminBind>,
+}
+
+/// Where the admin listener is and what opens it.
+#[derive(Clone)]
+pub struct AdminBind {
+    /// Its address; port 0 lets the system choose one ([`Control::admin_address`]).
+    pub bind: SocketAddr,
+    /// The token, where the configuration that is in force at the start has none. Where it has
+    /// one, that counts, and follows reloads.
+    pub token: String,
+}
+
+impl fmt::Debug for AdminBind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminBind").field("bind", &self.bind).finish_non_exhaustive()
+    }
+}
+
+/// Why the control plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The admin listener's address cannot be had.
+    #[error("admin.bind: cannot listen on {address}: {source}")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Its threads cannot be made.
+    #[error("the control plane's threads: {0}")]
+    Threads(io::Error),
+}
+
+/// The running control plane. Dropped, it ends without waiting.
+#[derive(Debug)]
+pub struct Control {
+    runtime: Option<Runtime>,
+    admin_address: Option<SocketAddr>,
+}
+
+impl Control {
+    /// Opens the admin listener and starts the threads.
+    pub fn start(shared: Arc<Shared>, options: Options) -> Result<Self, ControlError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .thread_name("control")
+            .enable_all()
+            .build()
+            .map_err(ControlError::Threads)?;
+        // Sockets register with the runtime that is entered.
+        let entered = runtime.enter();
+        let opened = options.admin.map(|admin| admin::open(&shared, admin)).transpose()?;
+        let admin_address = opened.as_ref().map(|(_, address)| *address);
+        if let Some((admin, _)) = opened {
+            runtime.spawn(admin.serve());
+        }
+        let live = Arc::clone(&shared.live);
+        let snapshots = reload::watch(shared);
+        runtime.spawn(names::keep_fresh(Arc::clone(&live), snapshots.clone()));
+        runtime.spawn(health::run(snapshots));
+        runtime.spawn(monitor::run(live));
+        drop(entered);
+        Ok(Self { runtime: Some(runtime), admin_address })
+    }
+
+    /// The address that the admin listener has.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Ends the threads; waits for them for a second at most.
+    pub fn stop(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // On a thread of its own: a runtime must not be waited for on a thread of another.
+            let ending = std::thread::Builder::new()
+                .name("control-stop".to_owned())
+                .spawn(move || runtime.shutdown_timeout(STOP_GRACE));
+            if let Ok(ending) = ending {
+                let _ = ending.join();
+            }
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Every metric: name, kind, labels, meaning. Base units: `_seconds`, `_bytes`, `_total`.
+
+/// How a metric behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Only grows, from 0 at the start of the process.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Observations by size.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Debug)]
+pub(super) struct Metric {
+    /// As written on the page; that of a counter ends in `_total`.
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Label names in the order of a row's values.
+    pub(super) labels: &'static [&'static str],
+    /// One sentence.
+    pub(super) help: &'static str,
+}
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, labels, help }
+}
+
+const fn histogram(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Histogram, labels, help }
+}
+
+// Exchanges.
+pub(super) const REQUESTS: Metric = counter(
+    "tidegate_requests_total",
+    &["route", "class"],
+    "Exchanges by route and status class; class none is without a reply.",
+);
+pub(super) const REQUEST_DURATION: Metric = histogram(
+    "tidegate_request_duration_seconds",
+    &["route"],
+    "Duration of whole exchanges, the body included.",
+);
+pub(super) const REPLY_BYTES: Metric =
+    counter("tidegate_reply_bytes_total", &["route"], "Bytes of replies sent to callers.");
+pub(super) const ENDED: Metric = counter(
+    "tidegate_ended_total",
+    &["reason"],
+    "Exchanges that ended otherwise than well, by reason.",
+);
+pub(super) const ACCEPTED: Metric =
+    counter("tidegate_accepted_total", &[], "Client connections accepted.");
+pub(super) const ACCEPT_ERRORS: Metric = counter(
+    "tidegate_accept_errors_total",
+    &[],
+    "Accepts that failed, mostly because no file descriptor was left.",
+);
+pub(super) const RETRIES: Metric =
+    counter("tidegate_retries_total", &[], "Attempts after the first one of an exchange.");
+pub(super) const RETRIES_DENIED: Metric = counter(
+    "tidegate_retries_denied_total",
+    &[],
+    "Retries that were not made because the retry budget was empty.",
+);
+pub(super) const HEARTBEATS: Metric =
+    counter("tidegate_heartbeats_total", &[], "Heartbeats written into silent event streams.");
+
+// Models.
+pub(super) const MODEL_REQUESTS: Metric = counter(
+    "tidegate_model_requests_total",
+    &["model"],
+    "Exchanges by the configured model that routed them.",
+);
+pub(super) const TOKENS: Metric = counter(
+    "tidegate_tokens_total",
+    &["model", "kind"],
+    "Tokens as providers counted them; kind input has those of kind cached in it.",
+);
+pub(super) const USAGE_UNKNOWN: Metric = counter(
+    "tidegate_usage_unknown_total",
+    &["model"],
+    "Exchanges that ended well and whose token count could not be read.",
+);
+pub(super) const FIRST_TOKEN: Metric = histogram(
+    "tidegate_first_token_seconds",
+    &["model"],
+    "From the beginning of an exchange to the first byte of the reply body.",
+);
+
+// Endpoints.
+pub(super) const UPSTREAM_ATTEMPTS: Metric =
+    counter("tidegate_upstream_attempts_total", &["endpoint"], "Attempts at an endpoint.");
+pub(super) const UPSTREAM_FAILURES: Metric = counter(
+    "tidegate_upstream_failures_total",
+    &["endpoint", "reason"],
+    "Attempts that failed, by reason; only reasons that happened.",
+);
+pub(super) const UPSTREAM_REUSED: Metric = counter(
+    "tidegate_upstream_reused_total",
+    &[],
+    "Attempts on a connection from the connection pool.",
+);
+pub(super) const UPSTREAM_CONNECTS: Metric =
+    counter("tidegate_upstream_connects_total", &[], "Connections to endpoints that were begun.");
+pub(super) const UPSTREAM_IN_FLIGHT: Metric =
+    gauge("tidegate_upstream_in_flight", &["endpoint"], "Attempts in flight at an endpoint.");
+pub(super) const UPSTREAM_ADMITTING: Metric = gauge(
+    "tidegate_upstream_admitting",
+    &["endpoint"],
+    "1: the endpoint takes traffic; 0: it rests after failures, or its health check fails.",
+);
+
+// What is held now, and how much of it may be.
+pub(super) const CONNECTIONS: Metric =
+    gauge("tidegate_connections", &[], "Client connections open.");
+pub(super) const CONNECTIONS_LIMIT: Metric =
+    gauge("tidegate_connections_limit", &[], "limits.connections.");
+pub(super) const IN_FLIGHT: Metric =
+    gauge("tidegate_requests_in_flight", &[], "Exchanges in flight.");
+pub(super) const IN_FLIGHT_LIMIT: Metric =
+    gauge("tidegate_requests_in_flight_limit", &[], "limits.requests.");
+pub(super) const WAITING: Metric =
+    gauge("tidegate_requests_waiting", &[], "Exchanges that wait for admission.");
+pub(super) const WAITING_LIMIT: Metric =
+    gauge("tidegate_requests_waiting_limit", &[], "limits.queue.size.");
+pub(super) const BUFFERED: Metric = gauge(
+    "tidegate_buffered_bytes",
+    &[],
+    "Bytes of request bodies that are held for routing and for retries.",
+);
+pub(super) const MEMORY: Metric =
+    gauge("tidegate_memory_bytes", &[], "Resident memory of the process.");
+pub(super) const MEMORY_LIMIT: Metric = gauge("tidegate_memory_limit_bytes", &[], "limits.memory.");
+
+// Shards.
+pub(super) const TASKS: Metric = gauge("tidegate_tasks", &["shard"], "Tasks alive.");
+pub(super) const POOL_IDLE: Metric = gauge(
+    "tidegate_pool_idle_connections",
+    &["shard"],
+    "Idle connections to endpoints in the connection pool.",
+);
+pub(super) const BUFFERS_LENT: Metric =
+    gauge("tidegate_buffers_lent", &["shard"], "Buffers lent out to connections.");
+pub(super) const SHARD_LAG: Metric = gauge(
+    "tidegate_shard_lag_seconds",
+    &["shard"],
+    "How late the clock tick of a shard was, worst of the last second.",
+);
+
+// The process.
+pub(super) const OPEN_FILES: Metric =
+    gauge("tidegate_open_files", &[], "Open file descriptors, sockets included.");
+pub(super) const OPEN_FILES_LIMIT: Metric =
+    gauge("tidegate_open_files_limit", &[], "File descriptors that may be open (RLIMIT_NOFILE).");
+pub(super) const CONFIG_GENERATION: Metric = gauge(
+    "tidegate_config_generation",
+    &[],
+    "Number of the configuration in force; every reload adds one.",
+);
+pub(super) const DRAINING: Metric =
+    gauge("tidegate_draining", &[], "1: the process is shutting down.");
+pub(super) const BUILD_INFO: Metric =
+    gauge("tidegate_build_info", &["version"], "Always 1; the label tells the version.");
+pub(super) const UPTIME: Metric =
+    gauge("tidegate_uptime_seconds", &[], "Time since the process began.");
+
+/// All of them, in the order of the page.
+#[cfg(test)]
+pub(super) const ALL: [&Metric; 38] = [
+    &REQUESTS,
+    &REQUEST_DURATION,
+    &REPLY_BYTES,
+    &ENDED,
+    &ACCEPTED,
+    &ACCEPT_ERRORS,
+    &RETRIES,
+    &RETRIES_DENIED,
+    &HEARTBEATS,
+    &MODEL_REQUESTS,
+    &TOKENS,
+    &USAGE_UNKNOWN,
+    &FIRST_TOKEN,
+    &UPSTREAM_ATTEMPTS,
+    &UPSTREAM_FAILURES,
+    &UPSTREAM_REUSED,
+    &UPSTREAM_CONNECTS,
+    &UPSTREAM_IN_FLIGHT,
+    &UPSTREAM_ADMITTING,
+    &CONNECTIONS,
+    &CONNECTIONS_LIMIT,
+    &IN_FLIGHT,
+    &IN_FLIGHT_LIMIT,
+    &WAITING,
+    &WAITING_LIMIT,
+    &BUFFERED,
+    &MEMORY,
+    &MEMORY_LIMIT,
+    &TASKS,
+    &POOL_IDLE,
+    &BUFFERS_LENT,
+    &SHARD_LAG,
+    &OPEN_FILES,
+    &OPEN_FILES_LIMIT,
+    &CONFIG_GENERATION,
+    &DRAINING,
+    &BUILD_INFO,
+    &UPTIME,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    /// The page of the documentation that lists them.
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md");
+
+    const HEAD: &str = "\
+# Metrics
+
+`GET /metrics` on the admin listener, with the admin token, in the OpenMetrics text format. Base units: `_seconds`,
+`_bytes`, `_total`. The shards count in cells of their own; they are summed when somebody asks.
+
+A metric has at most 1,000 label sets: what is beyond is summed up under the label `other`. The label `endpoint` is
+scheme, host and port, with the provider's name in front and the egress proxy behind; it holds no credential.
+
+| name | kind | labels | means |
+|---|---|---|---|
+";
+
+    fn page() -> String {
+        let mut page = HEAD.to_owned();
+        for metric in ALL {
+            let kind = match metric.kind {
+                Kind::Counter => "counter",
+                Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
+            };
+            let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+            let _ = writeln!(
+                page,
+                "| `{}` | {kind} | {} | {} |",
+                metric.name,
+                labels.join(", "),
+                metric.help
+            );
+        }
+        page
+    }
+
+    #[test]
+    fn the_documentation_lists_every_metric() {
+        if std::env::var_os("WRITE_DOCS").is_some() {
+            std::fs::write(PAGE, page()).unwrap();
+        }
+        let written = std::fs::read_to_string(PAGE).unwrap();
+        assert_eq!(written, page(), "docs/metrics.md is stale: run this test with WRITE_DOCS=1");
+    }
+
+    #[test]
+    fn names_tell_kind_and_unit() {
+        for Metric { name, kind, labels, help } in ALL {
+            assert!(name.starts_with("tidegate_"), "{name}");
+            assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+            assert!(*kind != Kind::Histogram || name.ends_with("_seconds"), "{name}");
+            assert!(labels.len() <= 2 && help.ends_with('.') && !help.contains('\n'), "{name}");
+        }
+    }
+}

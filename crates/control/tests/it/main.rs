@@ -1,0 +1,8 @@
+//! The control plane over real sockets.
+#![allow(clippy::unwrap_used)]
+
+mod admin;
+mod health;
+mod metrics;
+mod names;
+mod stand;

@@ -1,0 +1,54 @@
+//! Where the configuration comes from, whether it has changed, and what it says now.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use tidegate_config::{Config, Preset};
+
+use crate::{Failure, files};
+
+/// The source of a configuration.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// A YAML file.
+    Yaml(PathBuf, Option<Preset>),
+    /// A .env file.
+    Env(PathBuf, Option<Preset>),
+    /// Made by a command; it never changes.
+    Made(Box<Config>),
+}
+
+/// What tells two states of a file apart without reading it.
+pub(crate) type Stamp = Option<(SystemTime, u64)>;
+
+impl Origin {
+    /// The configuration as the source says now, checked. Warnings are logged.
+    pub(crate) fn load(&self) -> Result<Config, Failure> {
+        let (config, warnings) = match self {
+            Self::Yaml(path, preset) => {
+                let mut loaded = files::load(path)?;
+                if let Some(preset) = preset {
+                    preset.apply(&mut loaded.config);
+                }
+                (loaded.config, loaded.warnings)
+            }
+            Self::Env(path, preset) => files::load_env(path, *preset)?,
+            Self::Made(config) => ((**config).clone(), Vec::new()),
+        };
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(config)
+    }
+
+    /// The state of the file. Follows links, so that a replaced Kubernetes volume is seen.
+    pub(crate) fn stamp(&self) -> Stamp {
+        match self {
+            Self::Yaml(path, _) | Self::Env(path, _) => {
+                let metadata = std::fs::metadata(path).ok()?;
+                Some((metadata.modified().ok()?, metadata.len()))
+            }
+            Self::Made(_) => None,
+        }
+    }
+}
