@@ -1,0 +1,193 @@
+//! The gateway under test: the real binary, started with a configuration, ended by its pid.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::http;
+use crate::until;
+
+/// The caller key in [`Gateway::start`]'s configurations.
+pub const KEY: &str = "sk-scenario-key-0001";
+
+/// The admin token.
+pub const TOKEN: &str = "scenario-admin-token-0001";
+
+/// A running gateway; it ends with this value.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where its admin listener is.
+    pub admin: SocketAddr,
+    child: Child,
+    directory: PathBuf,
+    lines: Receiver<String>,
+    log: Vec<String>,
+}
+
+/// The binary: beside the test's own executable, or where `TIDEGATE_BIN` says.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("TIDEGATE_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().expect("the test has a path");
+    let target = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/test");
+    let path = target.join("tidegate");
+    assert!(path.exists(), "{} is missing: cargo build -p tidegate", path.display());
+    path
+}
+
+impl Gateway {
+    /// Starts with this YAML. Listeners on free ports, the admin listener and a caller named `dev`
+    /// with [`KEY`] are added unless the text has such a section.
+    pub fn start(yaml: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!(
+            "tidegate-scenario-{}-{:x}",
+            std::process::id(),
+            std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .map_or(0, |since| since.as_nanos())
+        ));
+        fs::create_dir_all(&directory).expect("a directory for the configuration");
+        let text = complete(yaml);
+        let file = directory.join("tidegate.yaml");
+        fs::write(&file, text).expect("the configuration is written");
+        let mut child = Command::new(binary())
+            .args(["serve", "--config"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the gateway starts");
+        let stderr = child.stderr.take().expect("its log is piped");
+        let (sender, lines) = sync_channel(10_000);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                // A test that does not look at the log must not block the gateway.
+                let _ = sender.try_send(line);
+            }
+        });
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut gateway =
+            Self { address: nowhere, admin: nowhere, child, directory, lines, log: Vec::new() };
+        gateway.address = gateway.announced("listening on http://");
+        gateway.admin = gateway.announced("admin on http://");
+        gateway
+    }
+
+    fn announced(&mut self, words: &str) -> SocketAddr {
+        let line = self.logged(words);
+        let at = line.find(words).expect("the words are there") + words.len();
+        line[at..].split_whitespace().next().unwrap_or_default().parse().expect("an address")
+    }
+
+    /// Waits for a line of the log with these words.
+    pub fn logged(&mut self, words: &str) -> String {
+        if let Some(line) = self.log.iter().find(|line| line.contains(words)) {
+            return line.clone();
+        }
+        until(&format!("log line with {words:?}"), || {
+            while let Ok(line) = self.lines.try_recv() {
+                self.log.push(line);
+            }
+            if let Ok(Some(status)) = self.child.try_wait()
+                && !self.log.iter().any(|line| line.contains(words))
+            {
+                panic!("the gateway ended with {status}: {:#?}", self.log);
+            }
+            self.log.iter().find(|line| line.contains(words)).cloned()
+        })
+    }
+
+    /// Writes a new configuration over the one in force (completed as in [`Gateway::start`], with
+    /// the ports that are open) and sends SIGHUP.
+    pub fn reload(&self, yaml: &str) {
+        let text = complete(yaml)
+            .replace("bind: 127.0.0.1:0, token", &format!("bind: {}, token", self.admin))
+            .replace("bind: 127.0.0.1:0", &format!("bind: {}", self.address));
+        fs::write(self.directory.join("tidegate.yaml"), text)
+            .expect("the configuration is written");
+        self.signal(Signal::HUP);
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("the gateway is running");
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Waits for its end and gives the exit code.
+    pub fn ended(&mut self) -> Option<i32> {
+        until("the gateway ends", || self.child.try_wait().ok().flatten()).code()
+    }
+
+    /// `GET /status`.
+    pub fn status(&self) -> Value {
+        let reply = http::get(self.address, "/status");
+        serde_json::from_slice(&reply.body).expect("/status is JSON")
+    }
+
+    /// A metric's value, summed over its labels; `with` selects label text such as `reason="busy"`.
+    pub fn metric(&self, name: &str, with: &str) -> f64 {
+        let request = format!(
+            "GET /metrics HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n"
+        );
+        let reply = http::once(self.admin, request.as_bytes());
+        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        text.lines()
+            .filter(|line| {
+                line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                    && line.contains(with)
+            })
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    /// Open files of its process.
+    pub fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.pid().as_raw_nonzero());
+        fs::read_dir(path).map_or(0, Iterator::count)
+    }
+
+    /// Resident bytes of its process.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/statm", self.pid().as_raw_nonzero());
+        let pages = fs::read_to_string(path).unwrap_or_default();
+        pages.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) * 4096
+    }
+}
+
+fn complete(yaml: &str) -> String {
+    let mut text = String::new();
+    for (section, default) in [
+        ("listeners:", "listeners: [{ bind: 127.0.0.1:0 }]\n".to_owned()),
+        ("admin:", format!("admin: {{ bind: 127.0.0.1:0, token: {TOKEN} }}\n")),
+        ("callers:", format!("callers: [{{ name: dev, key: {KEY} }}]\n")),
+    ] {
+        if !yaml.lines().any(|line| line.starts_with(section)) {
+            text.push_str(&default);
+        }
+    }
+    text.push_str(yaml);
+    text
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}

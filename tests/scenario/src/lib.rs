@@ -1,0 +1,31 @@
+//! What scenarios stand on: the gateway as a process, raw HTTP over sockets, waiting for events.
+//!
+//! Nothing here sleeps for a guessed time: [`until`] looks again until a condition holds or a
+//! generous deadline ends the test.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+
+pub mod gateway;
+pub mod http;
+pub mod origin;
+pub mod llm;
+pub mod scripted;
+
+use std::time::{Duration, Instant};
+
+/// Longest wait for anything. Only a failing test reaches it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Looks again until `condition` gives something; panics with `what` when it never does.
+#[track_caller]
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        #[allow(clippy::disallowed_methods)] // between two looks, not in place of one
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
