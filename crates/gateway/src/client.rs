@@ -9,6 +9,7 @@ use tidegate_snapshot::Reason;
 use tokio::io::ReadBuf;
 
 use crate::error::ProxyError;
+use crate::observe::Observed;
 use crate::stream::Stream;
 use crate::timer::Timer;
 
@@ -54,6 +55,8 @@ pub(crate) struct Outgoing {
     pub(crate) sent_ms: u64,
     /// A frame of an event stream has been passed on in part.
     pub(crate) inside_frame: bool,
+    /// What was seen of a reply that broke off: an error event continues its count.
+    pub(crate) broke_off: Option<Box<Observed>>,
     /// The connection must not be used for another request.
     pub(crate) close: bool,
     /// The connection is closed at once: nobody reads, or nobody may take this for an end.
@@ -106,6 +109,10 @@ impl Client {
     ) -> Result<(), ProxyError> {
         let now = self.now_ms();
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        if total == 0 {
+            // Writing nothing would look like a caller that takes nothing.
+            return Ok(());
+        }
         self.reply.bytes += total as u64;
         self.reply.sent_ms = now;
         let mut rest = slices;

@@ -30,36 +30,20 @@ const LINGER_MS: u64 = 2_000;
 /// How long a connection beyond the limit may take to say what it wants, in ms.
 const OVER_LIMIT_MS: u64 = 1_000;
 
-/// What came of waiting for a request.
-enum Arrival {
-    Request(Lent, usize),
-    /// Closed, idle for too long, or draining: nothing to answer.
-    Nothing,
-    Refused(ProxyError),
-}
-
 /// Serves a connection until it ends. `over`: the connection limit was reached before it, so that
 /// only the built-in endpoints answer.
+///
+/// This future is what an idle connection costs, so that nothing large lives in it: a buffer comes
+/// with the first byte of a request, and everything from then on is boxed.
 pub(crate) async fn serve(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, over: bool) {
     let mut client = Client::new(Stream::Tcp(stream), peer, Timer::new(&shard.timers));
     let mut first = true;
-    loop {
-        match arrive(shard, &mut client, first, over).await {
-            Arrival::Nothing => return,
-            Arrival::Refused(error) => {
-                refuse_unparsed(shard, &mut client, &error).await;
-                return linger(shard, &mut client).await;
-            }
-            Arrival::Request(inbound, head_len) => {
-                first = false;
-                // Boxed: an idle connection then does not carry the room of an exchange.
-                let exchange = Box::pin(exchange(shard, &mut client, inbound, head_len, over));
-                match exchange.await {
-                    After::KeepAlive => {}
-                    After::Close => return,
-                    After::Linger => return linger(shard, &mut client).await,
-                }
-            }
+    while let Some(inbound) = first_bytes(shard, &mut client, first, over).await {
+        first = false;
+        match Box::pin(exchange(shard, &mut client, inbound, over)).await {
+            After::KeepAlive => {}
+            After::Close => return,
+            After::Linger => return Box::pin(linger(shard, &mut client)).await,
         }
     }
 }
@@ -74,14 +58,58 @@ pub(crate) enum After {
     Linger,
 }
 
-async fn exchange(
+/// Waits for the first bytes of a request, without holding a buffer. None: the connection has
+/// ended, was idle for too long, or the process is shutting down.
+async fn first_bytes(
     shard: &Rc<Shard>,
     client: &mut Client,
-    inbound: Lent,
-    head_len: usize,
+    first: bool,
     over: bool,
-) -> After {
+) -> Option<Lent> {
+    let began = client.now_ms();
+    std::future::poll_fn(|cx| {
+        let snapshot = shard.snapshot();
+        let mut inbound = shard.buffers.lend(snapshot.limits.head);
+        if !client.carry.is_empty() {
+            fill_from_carry(client, &mut inbound);
+            return Poll::Ready(Some(inbound));
+        }
+        match client.stream.poll_read(cx, &mut inbound.bytes) {
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
+            Poll::Ready(Ok(n)) => {
+                inbound.filled = n;
+                return Poll::Ready(Some(inbound));
+            }
+            Poll::Pending => {}
+        }
+        let timeouts = &snapshot.timeouts;
+        let patience = match (over, first) {
+            (true, _) => OVER_LIMIT_MS,
+            (false, true) => timeouts.head.max(timeouts.keep_alive),
+            (false, false) => timeouts.keep_alive,
+        };
+        let closing = !first && shard.live().is_draining();
+        if closing || client.timer.passed(began + patience) {
+            return Poll::Ready(None);
+        }
+        client.timer.arm(began + patience, cx.waker());
+        Poll::Pending
+    })
+    .await
+}
+
+/// Reads the rest of a head and answers the request.
+async fn exchange(shard: &Rc<Shard>, client: &mut Client, mut inbound: Lent, over: bool) -> After {
     let snapshot = shard.snapshot();
+    client.begin_reply();
+    let head_len = match whole_head(&snapshot, client, &mut inbound).await {
+        Ok(Some(length)) => length,
+        Ok(None) => return After::Close,
+        Err(error) => {
+            refuse_unparsed(shard, client, &error).await;
+            return After::Linger;
+        }
+    };
     let request = Request::new(
         inbound,
         head_len,
@@ -90,78 +118,43 @@ async fn exchange(
         client.timer.now_ms(),
         snapshot.limits.body,
     );
-    client.begin_reply();
     pipeline::handle(shard, &snapshot, client, request, over).await
 }
 
-/// Waits for a request head. No buffer is held before its first byte.
-async fn arrive(shard: &Rc<Shard>, client: &mut Client, first: bool, over: bool) -> Arrival {
-    let mut inbound: Option<Lent> = None;
-    let began = client.now_ms();
-    let mut head_began = None;
+/// Reads until the head is whole and gives its length; None when the connection broke.
+async fn whole_head(
+    snapshot: &Snapshot,
+    client: &mut Client,
+    inbound: &mut Lent,
+) -> Result<Option<usize>, ProxyError> {
+    let deadline = client.now_ms() + snapshot.timeouts.head;
     std::future::poll_fn(|cx| {
-        let snapshot = shard.snapshot();
         loop {
-            let buffer = match &mut inbound {
-                Some(buffer) => buffer,
-                None => {
-                    let mut fresh = shard.buffers.lend(snapshot.limits.head);
-                    fill_from_carry(client, &mut fresh);
-                    inbound.insert(fresh)
-                }
-            };
-            if buffer.filled > 0 {
-                head_began.get_or_insert(client.timer.now_ms());
-                match parse(buffer, &snapshot) {
-                    Ok(Some(len)) => {
-                        if let Some(complete) = inbound.take() {
-                            return Poll::Ready(Arrival::Request(complete, len));
-                        }
-                    }
-                    Ok(None) => {}
-                    Err(error) => return Poll::Ready(Arrival::Refused(error)),
-                }
+            if let Some(length) = parse(inbound, snapshot)? {
+                return Poll::Ready(Ok(Some(length)));
             }
-            let Some(buffer) = &mut inbound else { continue };
-            let filled = buffer.filled;
-            let space = buffer.bytes.get_mut(filled..).unwrap_or_default();
+            let filled = inbound.filled;
+            let space = inbound.bytes.get_mut(filled..).unwrap_or_default();
             match client.stream.poll_read(cx, space) {
-                Poll::Ready(Ok(0)) if filled > 0 => {
-                    return Poll::Ready(Arrival::Refused(ProxyError::text(
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(ProxyError::text(
                         Reason::BadRequest,
                         "The connection ended in the middle of a request head.",
                     )));
                 }
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Arrival::Nothing),
-                Poll::Ready(Ok(n)) => {
-                    buffer.filled += n;
-                    continue;
-                }
-                Poll::Pending => {}
-            }
-            if filled == 0 {
-                inbound = None;
-            }
-            let limit = match head_began {
-                Some(began) => began + snapshot.timeouts.head,
-                None if over => began + OVER_LIMIT_MS,
-                None if first => began + snapshot.timeouts.head.max(snapshot.timeouts.keep_alive),
-                None => began + snapshot.timeouts.keep_alive,
-            };
-            if client.timer.passed(limit) {
-                return Poll::Ready(match head_began {
-                    Some(_) => Arrival::Refused(ProxyError::text(
+                Poll::Ready(Ok(n)) => inbound.filled += n,
+                Poll::Ready(Err(_)) => return Poll::Ready(Ok(None)),
+                Poll::Pending if client.timer.passed(deadline) => {
+                    return Poll::Ready(Err(ProxyError::text(
                         Reason::HeadTimeout,
                         "The request head did not arrive in time (timeouts.head).",
-                    )),
-                    None => Arrival::Nothing,
-                });
+                    )));
+                }
+                Poll::Pending => {
+                    client.timer.arm(deadline, cx.waker());
+                    return Poll::Pending;
+                }
             }
-            if head_began.is_none() && !first && shard.live().is_draining() {
-                return Poll::Ready(Arrival::Nothing);
-            }
-            client.timer.arm(limit, cx.waker());
-            return Poll::Pending;
         }
     })
     .await
@@ -198,7 +191,6 @@ fn parse(inbound: &mut Lent, snapshot: &Snapshot) -> Result<Option<usize>, Proxy
 
 async fn refuse_unparsed(shard: &Rc<Shard>, client: &mut Client, error: &ProxyError) {
     shard.cell().ended[error.kind as usize].add(1);
-    client.begin_reply();
     client.reply.close = true;
     let message = reply::unparsed(error, shard.random());
     reply::deliver(client, &message, shard.snapshot().timeouts.write_stall).await;

@@ -314,9 +314,13 @@ impl Attempt<'_> {
 
     /// Gives the connection back to the pool if it can carry another request.
     fn finish(self, parties: &mut Parties<'_, '_>) {
-        if matches!(self.stage, Stage::Ended { reusable: true }) && self.sending == Sending::Done {
-            let now = parties.client.now_ms();
-            parties.shard.pool.put(self.endpoint.live.id, self.stream, now);
+        match self.stage {
+            Stage::Ended { reusable: true } if self.sending == Sending::Done => {
+                let now = parties.client.now_ms();
+                parties.shard.pool.put(self.endpoint.live.id, self.stream, now);
+            }
+            Stage::Body(body) => parties.client.reply.broke_off = body.observed,
+            _ => {}
         }
     }
 }

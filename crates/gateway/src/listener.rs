@@ -134,8 +134,8 @@ fn welcome(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr) {
     // Small writes are made at once: we always write whole messages or whole chunks.
     let _ = stream.set_nodelay(true);
     let task_shard = Rc::clone(shard);
-    shard.spawn(async move {
-        let _counted = counted;
+    shard.spawn(|task| async move {
+        let _counted = (counted, task);
         downstream::serve(&task_shard, stream, peer, over).await;
     });
 }

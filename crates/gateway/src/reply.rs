@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::IoSlice;
 use std::task::Poll;
 
-use tidegate_dialect::error::ErrorText;
+use tidegate_dialect::error::{ErrorKind, ErrorText};
 use tidegate_dialect::{Call, envelope, plain_envelope, stream_error};
 use tidegate_policy::admission::retry_after_seconds;
 use tidegate_snapshot::{Live, Reason, Side, Snapshot};
@@ -135,8 +135,18 @@ fn refusal(
 /// connection is closed behind it.
 fn in_stream(call: Call, client: &Client, request: &Request, error: &ProxyError) -> Vec<u8> {
     let text = message(error);
-    let told = told(error, error.kind.status(), &text, request);
-    let event = stream_error(call.dialect, call.operation, &told);
+    let code;
+    let mut told = told(error, error.kind.status(), &text, request);
+    if let Cause::Reply(reply) = &error.cause {
+        told.kind = ErrorKind::from_status(reply.status);
+        code = told_in(&reply.body, "/error/code");
+        told.code = code.as_deref().unwrap_or(told.code);
+    }
+    let watch = client.reply.broke_off.as_ref().and_then(|observed| observed.watch());
+    let event = match watch {
+        Some(watch) => watch.error_event(&told),
+        None => stream_error(call.dialect, call.operation, &told),
+    };
     let mut data = Vec::with_capacity(event.len() + 2);
     if client.reply.inside_frame {
         data.extend_from_slice(b"\n\n");
@@ -179,7 +189,8 @@ fn message(error: &ProxyError) -> Cow<'_, str> {
     match &error.cause {
         Cause::Text(text) => Cow::Borrowed(text),
         Cause::Head(head) => Cow::Owned(head.to_string()),
-        Cause::Reply(reply) => Cow::Owned(message_in(&reply.body)),
+        Cause::Reply(reply) => told_in(&reply.body, "/error/message")
+            .map_or(Cow::Borrowed("The provider answered with an error."), Cow::Owned),
         Cause::None | Cause::Io(_) => Cow::Borrowed(match error.kind {
             Reason::ConnectionsFull | Reason::Busy | Reason::QueueTimeout | Reason::Memory => {
                 TOO_BUSY
@@ -208,13 +219,10 @@ fn message(error: &ProxyError) -> Cow<'_, str> {
     }
 }
 
-/// The message in a provider's error reply: `error.message` in all dialects.
-fn message_in(body: &[u8]) -> String {
-    let parsed: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    parsed
-        .as_ref()
-        .and_then(|value| value.pointer("/error/message")?.as_str())
-        .map_or_else(|| "The provider answered with an error.".to_owned(), str::to_owned)
+/// A text in a provider's error reply; `error.message` and `error.code` are in all dialects' place.
+fn told_in(body: &[u8], pointer: &str) -> Option<String> {
+    let parsed: serde_json::Value = serde_json::from_slice(body).ok()?;
+    parsed.pointer(pointer)?.as_str().map(str::to_owned)
 }
 
 /// Tells the caller of an error, in whatever way is still possible: a reply of its own, an event in
@@ -276,10 +284,9 @@ mod tests {
 
     #[test]
     fn the_providers_own_words_are_found() {
-        assert_eq!(
-            message_in(br#"{"error":{"message":"no such model","type":"x"}}"#),
-            "no such model"
-        );
-        assert_eq!(message_in(b"<html>"), "The provider answered with an error.");
+        let body = br#"{"error":{"message":"no such model","type":"x","code":null}}"#;
+        assert_eq!(told_in(body, "/error/message").as_deref(), Some("no such model"));
+        assert_eq!(told_in(body, "/error/code"), None);
+        assert_eq!(told_in(b"<html>", "/error/message"), None);
     }
 }

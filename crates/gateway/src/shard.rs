@@ -91,13 +91,15 @@ impl Shard {
         mix(next)
     }
 
-    /// Runs a task of this shard and counts it for as long as it lives.
-    pub(crate) fn spawn(self: &Rc<Self>, task: impl Future<Output = ()> + 'static) {
-        let counted = TaskGuard::new(self);
-        tokio::task::spawn_local(async move {
-            let _counted = counted;
-            task.await;
-        });
+    /// Runs a task of this shard. It holds the guard, and is counted, for as long as it lives.
+    ///
+    /// The guard is handed to the task instead of wrapped around it: a future inside another is
+    /// stored twice.
+    pub(crate) fn spawn<F: Future<Output = ()> + 'static>(
+        self: &Rc<Self>,
+        task: impl FnOnce(TaskGuard) -> F,
+    ) {
+        tokio::task::spawn_local(task(TaskGuard::new(self)));
     }
 
     /// The once-a-tick work: the clock, the deadlines.
@@ -117,8 +119,9 @@ impl Shard {
     }
 }
 
+/// Counts a task.
 #[derive(Debug)]
-struct TaskGuard(Rc<Shard>);
+pub(crate) struct TaskGuard(Rc<Shard>);
 
 impl TaskGuard {
     fn new(shard: &Rc<Shard>) -> Self {
@@ -178,7 +181,10 @@ fn nanos() -> u64 {
 async fn live(shard: Rc<Shard>, mut commands: mpsc::Receiver<Command>) {
     let mut listening = Listening::default();
     let woken = Rc::clone(&shard);
-    shard.spawn(async move { crate::admission::serve_queue(&woken).await });
+    shard.spawn(|counted| async move {
+        let _counted = counted;
+        crate::admission::serve_queue(&woken).await;
+    });
     let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut last_tick = Instant::now();

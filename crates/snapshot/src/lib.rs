@@ -1,6 +1,6 @@
 //! What both planes share: the compiled configuration in force and the live counters.
 //!
-//! - [`compile`] turns what operators wrote into a [`Snapshot`], or says why it cannot.
+//! - [`compile()`] turns what operators wrote into a [`Snapshot`], or says why it cannot.
 //! - [`Snapshot`] is immutable and swapped whole; an exchange keeps the one that it began with.
 //! - [`live`] holds what outlives a snapshot: gauges, counters and endpoint health, keyed by
 //!   identity so that a reload loses nothing.

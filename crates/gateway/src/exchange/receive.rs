@@ -196,6 +196,11 @@ impl Attempt<'_> {
             }
             Inward::Chunked(decoder) => {
                 let decoded = decoder.decode(bytes).map_err(|error| {
+                    if !composed.is_empty() {
+                        // The head has not gone out: the caller can still be told by a status.
+                        parties.client.reply.head_sent = false;
+                        parties.client.reply.stream_head = false;
+                    }
                     ProxyError::text(Reason::BadReply, format!("The endpoint's reply: {error}"))
                 })?;
                 (decoded.data, decoded.consumed, decoded.done)

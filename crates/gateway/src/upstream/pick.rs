@@ -76,15 +76,13 @@ impl Attempts {
         }
         match error.repeatable {
             Repeatable::No => return Err(error),
-            Repeatable::Stale => {
-                if self.stale >= STALE_MAX {
-                    return Err(error);
-                }
+            Repeatable::Stale if self.stale < STALE_MAX => {
                 self.stale += 1;
                 return Ok(());
             }
             Repeatable::Elsewhere => self.excluded |= set,
-            Repeatable::Anywhere => {}
+            // So many dead connections are a failing endpoint: from here on they count.
+            Repeatable::Stale | Repeatable::Anywhere => {}
         }
         self.tried |= set;
         self.count += 1;
