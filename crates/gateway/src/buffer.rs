@@ -8,6 +8,9 @@ use tidegate_wire::http1::head::{RequestHead, ResponseHead};
 /// Idle buffers kept per shard; what a burst needed beyond is freed.
 const FREE_MAX: usize = 128;
 
+/// Bytes of a lent buffer: most requests fit, head and body together. Larger heads get a larger one.
+const SMALL: usize = 4096;
+
 /// Bytes read from an endpoint at once.
 pub(crate) const SCRATCH: usize = 64 * 1024;
 
@@ -33,18 +36,23 @@ impl Inbound {
 /// in the cache.
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    free: RefCell<Vec<Inbound>>,
+    // Boxed: a lent one lives in futures, whose size counts per connection.
+    #[expect(clippy::vec_box)]
+    free: RefCell<Vec<Box<Inbound>>>,
     lent: Cell<usize>,
+    /// What a buffer that was given back reads as.
+    empty: Inbound,
 }
 
 impl Buffers {
-    /// Lends a buffer of `size` bytes.
-    pub(crate) fn lend(self: &Rc<Self>, size: usize) -> Lent {
+    /// Lends a buffer of [`SMALL`] bytes.
+    pub(crate) fn lend(self: &Rc<Self>) -> Lent {
         let mut inbound = self.free.borrow_mut().pop().unwrap_or_default();
-        if inbound.bytes.len() != size {
-            inbound.bytes = vec![0; size].into_boxed_slice();
+        if inbound.bytes.is_empty() {
+            inbound.bytes = vec![0; SMALL].into_boxed_slice();
         }
         inbound.filled = 0;
+        let inbound = Some(inbound);
         self.lent.set(self.lent.get() + 1);
         Lent { inbound, stock: Rc::clone(self) }
     }
@@ -58,20 +66,24 @@ impl Buffers {
 /// A lent buffer; it goes back when dropped.
 #[derive(Debug)]
 pub(crate) struct Lent {
-    inbound: Inbound,
+    inbound: Option<Box<Inbound>>,
     stock: Rc<Buffers>,
 }
 
 impl Lent {
+    /// Makes room for `size` bytes, keeping what is there.
+    pub(crate) fn grow(&mut self, size: usize) {
+        let mut bytes = std::mem::take(&mut self.bytes).into_vec();
+        bytes.resize(size.max(bytes.len()), 0);
+        self.bytes = bytes.into_boxed_slice();
+    }
+
     /// Gives the buffer back early; what is left is empty.
     pub(crate) fn give_back(&mut self) {
-        if self.inbound.bytes.is_empty() {
-            return;
-        }
-        self.stock.lent.set(self.stock.lent.get() - 1);
+        let Some(inbound) = self.inbound.take() else { return };
+        self.stock.lent.set(self.stock.lent.get().saturating_sub(1));
         let mut free = self.stock.free.borrow_mut();
-        let inbound = std::mem::take(&mut self.inbound);
-        if free.len() < FREE_MAX {
+        if free.len() < FREE_MAX && inbound.bytes.len() == SMALL {
             free.push(inbound);
         }
     }
@@ -80,13 +92,13 @@ impl Lent {
 impl std::ops::Deref for Lent {
     type Target = Inbound;
     fn deref(&self) -> &Inbound {
-        &self.inbound
+        self.inbound.as_deref().unwrap_or(&self.stock.empty)
     }
 }
 
 impl std::ops::DerefMut for Lent {
     fn deref_mut(&mut self) -> &mut Inbound {
-        &mut self.inbound
+        self.inbound.get_or_insert_default()
     }
 }
 
@@ -124,18 +136,18 @@ mod tests {
     #[test]
     fn a_buffer_goes_back_and_comes_again() {
         let stock = Rc::new(Buffers::default());
-        let first = stock.lend(4096);
+        let first = stock.lend();
         let address = first.bytes.as_ptr();
         assert_eq!(stock.lent(), 1);
         drop(first);
         assert_eq!(stock.lent(), 0);
-        assert_eq!(stock.lend(4096).bytes.as_ptr(), address);
+        assert_eq!(stock.lend().bytes.as_ptr(), address);
     }
 
     #[test]
     fn the_stock_is_bounded() {
         let stock = Rc::new(Buffers::default());
-        let all: Vec<_> = (0..FREE_MAX + 50).map(|_| stock.lend(64)).collect();
+        let all: Vec<_> = (0..FREE_MAX + 50).map(|_| stock.lend()).collect();
         drop(all);
         assert_eq!(stock.free.borrow().len(), FREE_MAX);
     }

@@ -99,6 +99,31 @@ impl Client {
         self.reply = Outgoing { progress_ms: now, sent_ms: now, ..Outgoing::default() };
     }
 
+    /// Reads what the caller has sent: first what was read ahead, then from the socket.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        space: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.carry.is_empty() {
+            return self.stream.poll_read(cx, space);
+        }
+        let taken = self.carry.len().min(space.len());
+        if let (Some(to), Some(from)) = (space.get_mut(..taken), self.carry.get(..taken)) {
+            to.copy_from_slice(from);
+        }
+        self.carry.drain(..taken);
+        if self.carry.is_empty() {
+            self.carry = Vec::new();
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Puts bytes back that belong to what comes next.
+    pub(crate) fn unread(&mut self, bytes: &[u8]) {
+        self.carry.splice(0..0, bytes.iter().copied());
+    }
+
     /// Writes as much of `slices` as the caller takes now and keeps the rest.
     ///
     /// Callers wait for [`Client::poll_flush`] before they send more, which bounds what is kept.

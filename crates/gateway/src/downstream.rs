@@ -69,12 +69,8 @@ async fn first_bytes(
     let began = client.now_ms();
     std::future::poll_fn(|cx| {
         let snapshot = shard.snapshot();
-        let mut inbound = shard.buffers.lend(snapshot.limits.head);
-        if !client.carry.is_empty() {
-            fill_from_carry(client, &mut inbound);
-            return Poll::Ready(Some(inbound));
-        }
-        match client.stream.poll_read(cx, &mut inbound.bytes) {
+        let mut inbound = shard.buffers.lend();
+        match client.poll_read(cx, &mut inbound.bytes) {
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
             Poll::Ready(Ok(n)) => {
                 inbound.filled = n;
@@ -110,15 +106,8 @@ async fn exchange(shard: &Rc<Shard>, client: &mut Client, mut inbound: Lent, ove
             return After::Linger;
         }
     };
-    let request = Request::new(
-        inbound,
-        head_len,
-        &mut client.carry,
-        shard.random(),
-        client.timer.now_ms(),
-        snapshot.limits.body,
-    );
-    pipeline::handle(shard, &snapshot, client, request, over).await
+    let mut request = Request::new(inbound, head_len, client, shard.random(), snapshot.limits.body);
+    pipeline::handle(shard, &snapshot, client, &mut request, over).await
 }
 
 /// Reads until the head is whole and gives its length; None when the connection broke.
@@ -134,8 +123,11 @@ async fn whole_head(
                 return Poll::Ready(Ok(Some(length)));
             }
             let filled = inbound.filled;
+            if filled == inbound.bytes.len() {
+                inbound.grow(snapshot.limits.head);
+            }
             let space = inbound.bytes.get_mut(filled..).unwrap_or_default();
-            match client.stream.poll_read(cx, space) {
+            match client.poll_read(cx, space) {
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(Err(ProxyError::text(
                         Reason::BadRequest,
@@ -160,24 +152,8 @@ async fn whole_head(
     .await
 }
 
-/// Begins a head with the bytes that came behind the request before.
-fn fill_from_carry(client: &mut Client, inbound: &mut Lent) {
-    if client.carry.is_empty() {
-        return;
-    }
-    let taken = client.carry.len().min(inbound.bytes.len());
-    if let (Some(to), Some(from)) = (inbound.bytes.get_mut(..taken), client.carry.get(..taken)) {
-        to.copy_from_slice(from);
-    }
-    inbound.filled = taken;
-    client.carry.drain(..taken);
-    if client.carry.is_empty() {
-        client.carry = Vec::new();
-    }
-}
-
 fn parse(inbound: &mut Lent, snapshot: &Snapshot) -> Result<Option<usize>, ProxyError> {
-    let limits = HeadLimits { bytes: snapshot.limits.head, fields: FIELDS_MAX };
+    let limits = head_limits(snapshot);
     let inbound = &mut **inbound;
     let filled = inbound.bytes.get(..inbound.filled).unwrap_or_default();
     parse_request(filled, &limits, &mut inbound.head).map_err(|error| {
@@ -192,8 +168,13 @@ fn parse(inbound: &mut Lent, snapshot: &Snapshot) -> Result<Option<usize>, Proxy
 async fn refuse_unparsed(shard: &Rc<Shard>, client: &mut Client, error: &ProxyError) {
     shard.cell().ended[error.kind as usize].add(1);
     client.reply.close = true;
-    let message = reply::unparsed(error, shard.random());
-    reply::deliver(client, &message, shard.snapshot().timeouts.write_stall).await;
+    let snapshot = shard.snapshot();
+    let message = reply::unparsed(error, &head_limits(&snapshot), shard.random());
+    reply::deliver(client, &message, snapshot.timeouts.write_stall).await;
+}
+
+fn head_limits(snapshot: &Snapshot) -> HeadLimits {
+    HeadLimits { bytes: snapshot.limits.head, fields: FIELDS_MAX }
 }
 
 /// Ends our side and gives the caller a moment to read what we sent: closing a socket with unread

@@ -25,27 +25,27 @@ pub(crate) async fn handle(
     shard: &Rc<Shard>,
     snapshot: &Snapshot,
     client: &mut Client,
-    mut request: Request,
+    request: &mut Request,
     over: bool,
 ) -> After {
     client.reply.close = over || !request.keep_alive || shard.live().is_draining();
     let stall = snapshot.timeouts.write_stall;
     let keep = !client.reply.close && request.is_read();
-    if let Some(built_in) = builtin::answer(snapshot, shard.live(), &request, keep) {
+    if let Some(built_in) = builtin::answer(snapshot, shard.live(), request, keep) {
         reply::deliver(client, &built_in, stall).await;
-        return after(client, &request);
+        return after(client, request);
     }
     let mut record = Record::open(shard);
     let answered = if over {
         Err(ProxyError::new(Reason::ConnectionsFull))
     } else {
-        answer(shard, snapshot, client, &mut request, &mut record).await
+        answer(shard, snapshot, client, request, &mut record).await
     };
     if let Err(error) = answered {
-        reply::tell(shard, snapshot, client, &request, &mut record, &error).await;
+        reply::tell(shard, snapshot, client, request, &mut record, &error).await;
     }
     record.reply_bytes = client.reply.bytes;
-    after(client, &request)
+    after(client, request)
 }
 
 async fn answer<'s>(

@@ -9,7 +9,7 @@ use tidegate_dialect::{Call, envelope, plain_envelope, stream_error};
 use tidegate_policy::admission::retry_after_seconds;
 use tidegate_snapshot::{Live, Reason, Side, Snapshot};
 use tidegate_wire::http1::chunked::{CHUNK_END, LAST_CHUNK, chunk_head};
-use tidegate_wire::http1::head::{Method, Version};
+use tidegate_wire::http1::head::{HeadError, HeadLimits, Method, Version};
 use tidegate_wire::http1::write::{put_field, put_number_field, put_status_line};
 
 use crate::client::{Client, Delimited};
@@ -53,13 +53,22 @@ pub(crate) async fn deliver(client: &mut Client, message: &[u8], write_stall_ms:
 }
 
 /// The reply to a request whose head cannot be read. It ends the connection.
-pub(crate) fn unparsed(error: &ProxyError, random: u64) -> Vec<u8> {
+pub(crate) fn unparsed(error: &ProxyError, limits: &HeadLimits, random: u64) -> Vec<u8> {
     let id = RequestId::new(random);
     let status = match &error.cause {
         Cause::Head(head) => head.status(),
         _ => error.kind.status(),
     };
-    let text = message(error);
+    let mut text = message(error);
+    match &error.cause {
+        Cause::Head(HeadError::TooLarge | HeadError::TargetTooLong) => {
+            text = format!("{text}; the limit is {} bytes (limits.head)", limits.bytes).into();
+        }
+        Cause::Head(HeadError::TooManyFields) => {
+            text = format!("{text}; the limit is {}", limits.fields).into();
+        }
+        _ => {}
+    }
     let code = match &error.cause {
         Cause::Head(head) => head.code(),
         _ => error.kind.as_str(),

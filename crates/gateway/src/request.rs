@@ -138,13 +138,12 @@ impl RequestId {
 
 impl Request {
     /// A request whose head of `head_len` bytes has just been parsed in `inbound`. What follows the
-    /// request in the buffer goes to `carry`.
+    /// request in the buffer is put back.
     pub(crate) fn new(
         inbound: Lent,
         head_len: usize,
-        carry: &mut Vec<u8>,
+        client: &mut Client,
         random: u64,
-        now_ms: u64,
         body_limit: u64,
     ) -> Self {
         let head = &inbound.head;
@@ -156,7 +155,7 @@ impl Request {
                 expects_continue: head.expect_continue && head.version == Version::Http11,
                 received: 0,
                 limit: body_limit,
-                read_ms: now_ms,
+                read_ms: client.now_ms(),
             })
         };
         let (body, end) = match head.framing {
@@ -172,8 +171,8 @@ impl Request {
                 (incoming(Framing::Chunked(ChunkedDecoder::default()), head_len..filled), filled)
             }
         };
-        if let Some(rest) = inbound.bytes.get(end..filled) {
-            carry.extend_from_slice(rest);
+        if let Some(rest) = inbound.bytes.get(end..filled).filter(|rest| !rest.is_empty()) {
+            client.unread(rest);
         }
         Self {
             method: head.method,
@@ -262,7 +261,7 @@ impl Request {
                     client.send(cx, &mut [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")])?;
                 }
                 ready!(client.poll_flush(cx))?;
-                match ready!(client.stream.poll_read(cx, space)) {
+                match ready!(client.poll_read(cx, space)) {
                     Ok(0) => {
                         return Poll::Ready(Err(ProxyError::new(Reason::ClientGone)));
                     }
@@ -358,8 +357,8 @@ impl Incoming {
                 (decoded.data, decoded.consumed)
             }
         };
-        if let Some(rest) = bytes.get(used..) {
-            client.carry.extend_from_slice(rest);
+        if let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            client.unread(rest);
         }
         self.received += piece.len() as u64;
         if self.received > self.limit {

@@ -13,7 +13,11 @@ pub(crate) fn begin(log: &Log) {
         LogLevel::Trace => "trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let to_stderr = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // Colours are for people: in a file or a collector they are noise between the words.
+        .with_ansi(std::io::stderr().is_terminal());
     // A second call in one process changes nothing, which is what it should do.
     let _ = match log.format {
         LogFormat::Text => to_stderr.try_init(),

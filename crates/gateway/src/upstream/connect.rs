@@ -23,7 +23,7 @@ pub(crate) async fn connect(
     turn: u64,
 ) -> Result<Stream, ProxyError> {
     let deadline = client.now_ms() + endpoint.timeouts.connect;
-    // Boxed: handshakes are large and rare.
+    // Boxed, and what is rare in it once more: it would count for every exchange.
     let mut opening = Box::pin(open(endpoint, turn));
     std::future::poll_fn(|cx| {
         if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
@@ -61,7 +61,7 @@ async fn open(endpoint: &Endpoint, turn: u64) -> Result<Stream, ProxyError> {
     }
     let Some(tls) = &endpoint.tls else { return Ok(Stream::Tcp(tcp)) };
     let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
-    match connector.connect(tls.server_name.clone(), tcp).await {
+    match Box::pin(connector.connect(tls.server_name.clone(), tcp)).await {
         Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
         Err(error) => {
             Err(ProxyError::io(Reason::TlsFailed, error).repeatable(Repeatable::Anywhere))
