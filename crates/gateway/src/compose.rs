@@ -40,7 +40,10 @@ pub(crate) fn request_head(
         put_field(out, b"Host", endpoint.authority.as_bytes());
         llm_fields(out, request, endpoint);
     } else {
-        put_field(out, b"Host", head.authority.of(bytes));
+        // HTTP/1.0 callers need not name a host; HTTP/1.1 servers demand one.
+        let named = head.authority.of(bytes);
+        let host = if named.is_empty() { endpoint.authority.as_bytes() } else { named };
+        put_field(out, b"Host", host);
         plain_fields(out, request, peer);
     }
     match length {

@@ -7,7 +7,7 @@ use std::task::Poll;
 use tidegate_dialect::error::{ErrorKind, ErrorText};
 use tidegate_dialect::{Call, envelope, plain_envelope, stream_error};
 use tidegate_policy::admission::retry_after_seconds;
-use tidegate_snapshot::{Live, Reason, Side, Snapshot};
+use tidegate_snapshot::{Live, Reason, Snapshot};
 use tidegate_wire::http1::chunked::{CHUNK_END, LAST_CHUNK, chunk_head};
 use tidegate_wire::http1::head::{HeadError, HeadLimits, Method, Version};
 use tidegate_wire::http1::write::{put_field, put_number_field, put_status_line};
@@ -245,9 +245,6 @@ pub(crate) async fn tell(
     error: &ProxyError,
 ) {
     record.failed(error.kind);
-    if error.side == Side::Upstream {
-        tracing::debug!(request_id = request.id.as_str(), %error, "upstream");
-    }
     if matches!(error.kind, Reason::ClientGone | Reason::WriteStall) {
         client.reply.close = true;
         client.reply.broken = true;

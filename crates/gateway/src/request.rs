@@ -256,7 +256,16 @@ impl Request {
                 return Poll::Ready(Ok(0..0));
             }
             let early = self.inbound.bytes.get(incoming.early.clone()).unwrap_or_default();
-            let filled = if early.is_empty() {
+            let filled = if early.is_empty() && !client.carry.is_empty() {
+                // Read ahead while the request waited for a place or a connection.
+                let taken = client.carry.len().min(space.len());
+                if let (Some(to), Some(from)) = (space.get_mut(..taken), client.carry.get(..taken))
+                {
+                    to.copy_from_slice(from);
+                }
+                client.carry.drain(..taken);
+                taken
+            } else if early.is_empty() {
                 if std::mem::take(&mut incoming.expects_continue) {
                     client.send(cx, &mut [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")])?;
                 }

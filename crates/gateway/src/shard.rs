@@ -60,6 +60,19 @@ pub(crate) struct Shard {
     snapshot: RefCell<Rc<Arc<Snapshot>>>,
     random: Cell<u64>,
     tasks: Cell<u64>,
+    log_lines: Cell<LogLines>,
+}
+
+/// Lines about failures that a shard logs per second. Writing them blocks, and an endpoint that is
+/// down fails as often as it is asked; the metrics count them all.
+const LOG_LINES_PER_SECOND: u32 = 10;
+
+/// The lines of the second in progress.
+#[derive(Debug, Clone, Copy, Default)]
+struct LogLines {
+    second: u64,
+    written: u32,
+    left_out: u64,
 }
 
 impl Shard {
@@ -89,6 +102,24 @@ impl Shard {
         let next = self.random.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.random.set(next);
         mix(next)
+    }
+
+    /// May a line about a failure be logged now? Then: how many were left out before it.
+    pub(crate) fn log_line(&self) -> Option<u64> {
+        let mut lines = self.log_lines.get();
+        let second = self.timers.now_ms() / 1000;
+        if lines.second != second {
+            lines = LogLines { second, written: 0, ..lines };
+        }
+        let left_out = if lines.written < LOG_LINES_PER_SECOND {
+            lines.written += 1;
+            Some(std::mem::take(&mut lines.left_out))
+        } else {
+            lines.left_out += 1;
+            None
+        };
+        self.log_lines.set(lines);
+        left_out
     }
 
     /// Runs a task of this shard. It holds the guard, and is counted, for as long as it lives.
@@ -165,6 +196,7 @@ pub(crate) fn run(
         snapshot: RefCell::new(Rc::new(snapshot)),
         random: Cell::new(seed),
         tasks: Cell::new(0),
+        log_lines: Cell::default(),
         shared,
     });
     runtime.block_on(live(shard, commands));

@@ -116,8 +116,6 @@ pub struct EndpointCell {
     pub connects: Counter,
     /// Failed attempts by reason.
     pub failures: [Counter; Reason::COUNT],
-    /// Time to the first byte of the reply.
-    pub first_byte: Latency,
 }
 
 /// Counters of a model.

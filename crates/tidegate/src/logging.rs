@@ -1,5 +1,7 @@
 //! The process log: to standard error, as text or JSON.
 
+use std::io::IsTerminal as _;
+
 use tidegate_config::{Log, LogFormat, LogLevel};
 use tracing_subscriber::EnvFilter;
 

@@ -227,6 +227,9 @@ impl Picked<'_> {
         if !error.blames_endpoint() {
             return;
         }
+        if let Some(left_out) = shard.log_line() {
+            tracing::warn!(endpoint = live.key, left_out, "attempt failed: {error}");
+        }
         let failures = live.failures.fetch_add(1, AcqRel) + 1;
         if let Some(pause) = pause_after_failure(&snapshot.cooldown, failures, error.retry_after())
         {

@@ -1,0 +1,259 @@
+#!/usr/bin/env python3
+"""Measures Tidegate beside nginx and haproxy on this machine and writes a report; docs/benchmarks/README.md explains it.
+
+Needs Python 3.10 and nothing else; TIDEGATE_BIN names the release binary (default target/release/tidegate).
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import machine
+import proxies
+from report import charts, report
+from scenarios import SCENARIOS, Bench, Pace, llm_body
+from summary import PEERS, order, verdicts
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FULL = Pace(warm=0.7, measure=4.0, rounds=5)
+QUICK = Pace(warm=0.5, measure=1.0, rounds=2)
+
+# Bounds of what the command line may ask for.
+ROUNDS_MAX = 100
+SECONDS_MAX = 600
+
+
+def main():
+    options = arguments()
+    # SIGTERM ends a run like Ctrl-C: every process that was started is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        if options.render:
+            render(options.render)
+        else:
+            run(options)
+    except proxies.BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nbench: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def arguments():
+    names = [scenario.name for scenario in SCENARIOS]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 1 s: does it work, not what does it cost")
+    parser.add_argument("--rounds", type=int, help=f"rounds, default {FULL.rounds}")
+    parser.add_argument("--seconds", type=float, help=f"seconds of each sample, default {FULL.measure:g}")
+    parser.add_argument("--scenario", action="append", choices=names, help="only this one; may be repeated")
+    parser.add_argument("--out", type=pathlib.Path, metavar="DIR",
+                        help="folder of the report; default docs/benchmarks/DATE, with --quick target/bench/DATE")
+    parser.add_argument("--render", type=pathlib.Path, metavar="DIR",
+                        help="measure nothing: write the report of DIR/raw.json again, with DIR/notes.md in it")
+    options = parser.parse_args()
+    if options.rounds is not None and not 1 <= options.rounds <= ROUNDS_MAX:
+        parser.error(f"--rounds must be 1 to {ROUNDS_MAX}")
+    if options.seconds is not None and not 0.5 <= options.seconds <= SECONDS_MAX:
+        parser.error(f"--seconds must be 0.5 to {SECONDS_MAX}")
+    return options
+
+
+def run(options):
+    begun = time.monotonic()
+    programs, missing = find_programs()
+    for peer, advice in missing.items():
+        print(f"bench: {peer} is not installed and not measured: {advice}", file=sys.stderr)
+    prepare_machine()
+    pace = QUICK if options.quick else FULL
+    pace = dataclasses.replace(
+        pace, rounds=options.rounds or pace.rounds, measure=options.seconds or pace.measure
+    )
+    chosen = [scenario for scenario in SCENARIOS if not options.scenario or scenario.name in options.scenario]
+    peers = [peer for peer in PEERS if peer in programs]
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    folder = options.out or unused_folder(ROOT / ("target/bench" if options.quick else "docs/benchmarks"), today)
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {
+        "date": today,
+        "command": shlex.join(["python3", "bench/run.py", *sys.argv[1:]]),
+        "commit": commit(),
+        "machine": machine.description(),
+        "versions": {peer: proxies.version(peer, programs[peer]) for peer in peers},
+        "missing": missing,
+        "quick": options.quick,
+        "rounds": pace.rounds,
+        "measure_seconds": pace.measure,
+        "warm_seconds": pace.warm,
+        "took_seconds": 0.0,
+        "scenarios": [dataclasses.asdict(scenario) for scenario in chosen],
+        "body": llm_body("gpt-mini", False),
+        "records": [],
+    }
+    progress = Progress(pace.rounds * len(chosen) * len(peers))
+    scratch = tempfile.mkdtemp(prefix="tidegate-bench-")
+    # nginx, started by root, works as another account and must reach its folders.
+    os.chmod(scratch, 0o755)
+    ports = machine.Ports()
+    try:
+        with proxies.Lab(programs["tidegate"], ports, scratch) as lab:
+            bench = Bench(programs["tidegate"], programs, lab, ports, scratch, pace)
+            for number in range(pace.rounds):
+                for scenario in chosen:
+                    for place, peer in enumerate(order(peers, number)):
+                        for attempt in (1, 2):  # A dropped sample is repeated once, at once; both are kept.
+                            progress.at(f"round {number + 1} {scenario.name} {peer}")
+                            record = {"round": number, "place": place, "attempt": attempt} | bench.sample(scenario, peer)
+                            document["records"].append(record)
+                            document["took_seconds"] = time.monotonic() - begun
+                            write(folder / "raw.json", json.dumps(document, indent=1) + "\n")
+                            progress.told(record)
+                            if record["dropped"] is None:
+                                break
+                        progress.step()
+    finally:
+        progress.end()
+        shutil.rmtree(scratch, ignore_errors=True)
+    render(folder)
+    for verdict in verdicts(document["records"]):
+        if verdict.measured is not None:
+            word = "met" if verdict.met else f"missed by {verdict.over_percent:.1f} %"
+            print(f"{verdict.target.name:13} {verdict.measured.median:10.2f} {verdict.target.unit}, "
+                  f"target {verdict.target.most:g}: {word}")
+    print(f"report: {folder / 'report.md'}")
+
+
+def render(folder):
+    """Writes the report and charts of the raw document in `folder`."""
+    try:
+        document = json.loads((folder / "raw.json").read_text())
+    except (OSError, ValueError) as error:
+        raise proxies.BenchError(f"{folder / 'raw.json'} cannot be read: {error}") from error
+    notes = ""
+    with contextlib.suppress(FileNotFoundError):
+        notes = (folder / "notes.md").read_text()
+    write(folder / "report.md", report(document, notes))
+    for name, svg in charts(document).items():
+        write(folder / name, svg)
+
+
+def write(path, text):
+    """Writes a file whole or not at all: a run that is interrupted leaves what it had."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(text)
+    fresh.replace(path)
+
+
+def find_programs():
+    """The programs by peer, and advice for those that are missing."""
+    tidegate = pathlib.Path(os.environ.get("TIDEGATE_BIN", ROOT / "target/release/tidegate")).resolve()
+    if not tidegate.is_file():
+        raise proxies.BenchError(f"{tidegate} does not exist; build it: cargo build --release -p tidegate, or run: make bench")
+    if shutil.which("taskset") is None:
+        raise proxies.BenchError("taskset is missing; install it: sudo apt-get install -y util-linux")
+    programs, missing = {"tidegate": str(tidegate)}, {}
+    for peer in PEERS[1:]:
+        program = proxies.find_peer(peer)
+        if program:
+            programs[peer] = program
+        else:
+            missing[peer] = f"install it with: sudo apt-get install -y {proxies.PACKAGES[peer]}"
+    return programs, missing
+
+
+def prepare_machine():
+    """Keeps us and the load off the proxy's processor, and lifts the file limit."""
+    wanted = {proxies.PROXY_CPU, proxies.LOAD_CPU}
+    if not wanted <= os.sched_getaffinity(0):
+        raise proxies.BenchError(f"CPUs {sorted(wanted)} are needed, this process may use {sorted(os.sched_getaffinity(0))}")
+    os.sched_setaffinity(0, {proxies.LOAD_CPU})
+    files = machine.raise_file_limit()
+    if files < proxies.FILES:
+        raise proxies.BenchError(
+            f"{proxies.FILES} open files are needed, the limit is {files}; raise it: "
+            f"sudo prlimit --pid $$ --nofile={proxies.FILES}:{proxies.FILES}"
+        )
+
+
+def unused_folder(parent, name):
+    """parent/name, or with -2, -3, … if a report is there already: reports are kept."""
+    folder, number = parent / name, 1
+    while (folder / "report.md").exists():
+        number += 1
+        folder = parent / f"{name}-{number}"
+    return folder
+
+
+def commit():
+    """The commit that is measured, `+` when the working tree differs from it."""
+    def git(*words):
+        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    head = git("rev-parse", "--short=12", "HEAD")
+    if head is None:
+        return "unknown"
+    return head + ("+" if git("status", "--porcelain", "--", "crates", "Cargo.toml", "Cargo.lock") else "")
+
+
+class Progress:
+    """A bar on a terminal, plain lines elsewhere."""
+
+    WIDTH = 28
+
+    def __init__(self, total):
+        self.total, self.done = total, 0
+        self.begun = time.monotonic()
+        self.terminal = sys.stderr.isatty()
+
+    def at(self, what):
+        if self.terminal:
+            full = self.WIDTH * self.done // self.total
+            spent = time.monotonic() - self.begun
+            left = round(spent / self.done * (self.total - self.done)) if self.done else 0
+            left = f", {left // 60}:{left % 60:02} left" if self.done else ""
+            bar = "█" * full + "░" * (self.WIDTH - full)
+            print(f"\r\x1b[K{bar} {self.done}/{self.total}{left}  {what}", end="", file=sys.stderr, flush=True)
+
+    def told(self, record):
+        """One line for a sample; on a terminal only when it is dropped."""
+        if self.terminal and record["dropped"] is None:
+            return
+        start = "\r\x1b[K" if self.terminal else f"[{self.done + 1}/{self.total}] "
+        print(f"{start}round {record['round'] + 1} {record['scenario']} {record['peer']}: {result(record)}",
+              file=sys.stderr, flush=True)
+
+    def step(self):
+        self.done += 1
+
+    def end(self):
+        if self.terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def result(record):
+    """A sample in a few words."""
+    if record["dropped"] is not None:
+        return f"dropped: {record['dropped']}"
+    words = []
+    if "cpu_us_per_op" in record:
+        words.append(f"{record['cpu_us_per_op']:.1f} CPU-µs per {record['op']}, {record['ops_per_second']:,.0f}/s")
+    if "rss_bytes_each" in record:
+        words.append(f"{record['rss_bytes_each']:,.0f} bytes each")
+    return ", ".join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
