@@ -58,6 +58,7 @@ async fn answer<'s>(
     let began_ms = client.now_ms();
     let routed = route::find(snapshot, request, record)?;
     let caller = auth::identify(snapshot, routed.route, request)?;
+    request.refuse_oversized(snapshot.limits.body)?;
     let priority = caller.map_or(Priority::Normal, |caller| caller.priority);
     let _admitted = admission::admit(shard, snapshot, client, priority).await?;
 

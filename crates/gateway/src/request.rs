@@ -237,6 +237,16 @@ impl Request {
         }
     }
 
+    /// Refuses a body whose announced length is beyond the limit, before any of it is passed on.
+    pub(crate) fn refuse_oversized(&self, limit: u64) -> Result<(), ProxyError> {
+        match &self.body {
+            Body::Incoming(incoming) if incoming.length().is_some_and(|length| length > limit) => {
+                Err(too_large(limit))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Can it be sent again, should an attempt fail?
     pub(crate) fn is_replayable(&self) -> bool {
         !matches!(self.body, Body::Incoming(_))
@@ -256,16 +266,7 @@ impl Request {
                 return Poll::Ready(Ok(0..0));
             }
             let early = self.inbound.bytes.get(incoming.early.clone()).unwrap_or_default();
-            let filled = if early.is_empty() && !client.carry.is_empty() {
-                // Read ahead while the request waited for a place or a connection.
-                let taken = client.carry.len().min(space.len());
-                if let (Some(to), Some(from)) = (space.get_mut(..taken), client.carry.get(..taken))
-                {
-                    to.copy_from_slice(from);
-                }
-                client.carry.drain(..taken);
-                taken
-            } else if early.is_empty() {
+            let filled = if early.is_empty() {
                 if std::mem::take(&mut incoming.expects_continue) {
                     client.send(cx, &mut [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")])?;
                 }
@@ -309,9 +310,6 @@ impl Request {
         let budget = snapshot.limits.admission.memory / 2;
         let mut buffered = Buffered::new(&shard.shared.live);
         if let Some(length) = incoming.length() {
-            if length > snapshot.limits.body {
-                return Err(too_large(snapshot.limits.body));
-            }
             // The announced length is only trusted as the bytes arrive.
             buffered.reserve(length.min(FIRST_RESERVE) as usize, budget)?;
         }

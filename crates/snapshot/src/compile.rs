@@ -325,10 +325,7 @@ fn providers(
         };
         let mut fields = String::new();
         for (field, value) in &written.headers {
-            fields.extend([
-                field, ": ", value, "
-",
-            ]);
+            fields.extend([field, ": ", value, "\r\n"]);
         }
         endpoint.provider = Some(Provider {
             name: name.clone(),

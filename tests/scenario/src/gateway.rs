@@ -107,15 +107,30 @@ impl Gateway {
         })
     }
 
-    /// Writes a new configuration over the one in force (completed as in [`Gateway::start`], with
-    /// the ports that are open) and sends SIGHUP.
+    /// Writes a new configuration over the one in force (completed as in [`Gateway::start`]; a
+    /// listener on port 0 stays where it is) and sends SIGHUP.
     pub fn reload(&self, yaml: &str) {
-        let text = complete(yaml)
-            .replace("bind: 127.0.0.1:0, token", &format!("bind: {}, token", self.admin))
-            .replace("bind: 127.0.0.1:0", &format!("bind: {}", self.address));
-        fs::write(self.directory.join("tidegate.yaml"), text)
-            .expect("the configuration is written");
+        self.rewrite(yaml);
         self.signal(Signal::HUP);
+    }
+
+    /// Writes a new configuration over the one in force and leaves it to the gateway to notice.
+    pub fn rewrite(&self, yaml: &str) {
+        fs::write(self.directory.join("tidegate.yaml"), complete(yaml))
+            .expect("the configuration is written");
+    }
+
+    /// The generation of the configuration in force: 1 at the start, one more with each reload.
+    pub fn generation(&self) -> u64 {
+        self.admin("/api/v1/config").json()["generation"].as_u64().expect("a number")
+    }
+
+    /// A GET of the admin listener with its token.
+    pub fn admin(&self, path: &str) -> http::Reply {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n"
+        );
+        http::once(self.admin, request.as_bytes())
     }
 
     /// Sends a signal.

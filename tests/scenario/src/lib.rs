@@ -5,10 +5,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
+pub mod gate;
 pub mod gateway;
 pub mod http;
-pub mod origin;
 pub mod llm;
+pub mod origin;
+pub mod process;
 pub mod scripted;
 
 use std::time::{Duration, Instant};

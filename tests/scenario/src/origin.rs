@@ -174,7 +174,10 @@ impl Origin {
                 Ok(Some(length)) => break length,
                 Ok(None) => self.more(stream, connection, unread)?,
                 Err(error) => {
-                    panic!("the gateway sent a bad head: {error}: {:?}", unread.escape_ascii().to_string())
+                    panic!(
+                        "the gateway sent a bad head: {error}: {:?}",
+                        unread.escape_ascii().to_string()
+                    )
                 }
             }
         };

@@ -248,6 +248,8 @@ impl Attempt<'_> {
             let passed = observed.look(data);
             parties.client.reply.inside_frame = observed.is_inside_frame();
             held = passed.held;
+            // The key may have come in two pieces.
+            mask_key(self.endpoint.provider.as_ref(), &mut held);
             fresh = passed.fresh;
             if ended {
                 leftover = observed.leftover();

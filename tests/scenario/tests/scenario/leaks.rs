@@ -137,12 +137,14 @@ fn after_twenty_thousand_exchanges_of_every_kind_nothing_is_held() {
     let labs = [0, 1].map(|_| spawn_provider(ProviderOptions::default()).unwrap());
     let addresses = [labs[0].addr, labs[1].addr];
     let gateway = Gateway::start(&format!(
-        "timeouts: {{ between_tokens: 150ms, first_token: 300ms, heartbeat: 50ms, upstream_idle: 4s }}\n\
+        "shards: 2\ntimeouts: {{ between_tokens: 150ms, first_token: 300ms, heartbeat: 50ms, upstream_idle: 4s }}\n\
          retry: {{ attempts: 2, delay: 1ms, delay_max: 5ms, cooldown: {{ failures: 100, period: 10ms }} }}\n\
          limits: {{ requests: 30, queue: {{ size: 30, wait: 5s }} }}\n{}",
         two_providers(addresses[0], addresses[1])
     ));
     let began = Instant::now();
+    // The shards tell their gauges once a second.
+    until("the shards' gauges are told", || (held(&gateway).tasks == 2.0).then_some(()));
     let mut at_start = held(&gateway);
     // The page's own connection may not be closed yet: the fewest of a few looks are the base line.
     let mut looks = 0;

@@ -2,8 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bad_input;
+mod env_start;
 mod failover;
 mod first_answer;
 mod framing;
 mod leaks;
+mod lifecycle;
+mod limits;
+mod plain;
+mod relay;
 mod streams;

@@ -27,13 +27,29 @@ fn a_reply_that_is_not_sound_http_becomes_502_and_its_connection_is_dropped() {
     bomb.extend_from_slice(b"Content-Length: 0\r\n\r\n");
     let huge = format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 0\r\n\r\n", "y".repeat(80_000));
     let table: Vec<(&'static str, Answer)> = vec![
-        ("/cl-te", Answer::keep("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")),
+        (
+            "/cl-te",
+            Answer::keep(
+                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            ),
+        ),
         ("/cl-sign", Answer::keep("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok")),
         ("/cl-list", Answer::keep("HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok")),
-        ("/cl-twice", Answer::keep("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok")),
-        ("/cl-overflow", Answer::keep("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551618\r\n\r\nok")),
+        (
+            "/cl-twice",
+            Answer::keep("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok"),
+        ),
+        (
+            "/cl-overflow",
+            Answer::keep("HTTP/1.1 200 OK\r\nContent-Length: 18446744073709551618\r\n\r\nok"),
+        ),
         ("/te-unknown", Answer::keep("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok")),
-        ("/te-twice", Answer::keep("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")),
+        (
+            "/te-twice",
+            Answer::keep(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            ),
+        ),
         ("/te-10", Answer::keep("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")),
         ("/garbage", Answer::keep("hello, this is not HTTP\r\n\r\n")),
         ("/version", Answer::keep("HTTP/3.0 200 OK\r\nContent-Length: 2\r\n\r\nok")),
@@ -44,7 +60,12 @@ fn a_reply_that_is_not_sound_http_becomes_502_and_its_connection_is_dropped() {
         ("/blank", Answer::keep("HTTP/1.1 200 OK\r\nX : a\r\nContent-Length: 2\r\n\r\nok")),
         ("/bomb", Answer::keep(bomb)),
         ("/huge", Answer::keep(huge)),
-        ("/101", Answer::keep("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")),
+        (
+            "/101",
+            Answer::keep(
+                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+            ),
+        ),
         ("/100-body", Answer::keep("HTTP/1.1 100 Continue\r\nContent-Length: 2\r\n\r\nok")),
         ("/nothing", Answer::close("")),
         ("/half-head", Answer::close("HTTP/1.1 200 OK\r\nContent-Le")),
@@ -65,7 +86,9 @@ fn a_reply_that_is_not_sound_http_becomes_502_and_its_connection_is_dropped() {
     }
     // No request came on a connection on which one of the replies above had been given.
     let requests = origin.requests();
-    for (index, bad) in requests.iter().enumerate().filter(|(_, seen)| !seen.line().contains("/fine")) {
+    for (index, bad) in
+        requests.iter().enumerate().filter(|(_, seen)| !seen.line().contains("/fine"))
+    {
         let later = requests.iter().skip(index + 1).find(|next| next.connection == bad.connection);
         assert!(later.is_none(), "{} was reused for {later:?}", bad.line());
     }
@@ -83,8 +106,18 @@ fn bytes_behind_the_end_of_a_reply_end_the_connection_and_reach_nobody() {
             )),
         ),
         ("/204", Answer::keep(format!("HTTP/1.1 204 No Content\r\n\r\n{extra}"))),
-        ("/304", Answer::keep(format!("HTTP/1.1 304 Not Modified\r\nContent-Length: 6\r\n\r\npoison{extra}"))),
-        ("/204-length", Answer::keep(format!("HTTP/1.1 204 No Content\r\nContent-Length: 6\r\n\r\npoison{extra}"))),
+        (
+            "/304",
+            Answer::keep(format!(
+                "HTTP/1.1 304 Not Modified\r\nContent-Length: 6\r\n\r\npoison{extra}"
+            )),
+        ),
+        (
+            "/204-length",
+            Answer::keep(format!(
+                "HTTP/1.1 204 No Content\r\nContent-Length: 6\r\n\r\npoison{extra}"
+            )),
+        ),
     ];
     let names: Vec<_> = table.iter().map(|(name, _)| *name).collect();
     let origin = saying(table);
@@ -99,7 +132,9 @@ fn bytes_behind_the_end_of_a_reply_end_the_connection_and_reach_nobody() {
         assert_eq!(reply.text(), "ok", "after {name}");
     }
     let requests = origin.requests();
-    for (index, bad) in requests.iter().enumerate().filter(|(_, seen)| !seen.line().contains("/fine")) {
+    for (index, bad) in
+        requests.iter().enumerate().filter(|(_, seen)| !seen.line().contains("/fine"))
+    {
         let later = requests.iter().skip(index + 1).find(|next| next.connection == bad.connection);
         assert!(later.is_none(), "{} was reused for {later:?}", bad.line());
     }
@@ -107,12 +142,12 @@ fn bytes_behind_the_end_of_a_reply_end_the_connection_and_reach_nobody() {
 
 #[test]
 fn a_body_to_head_never_reaches_the_caller() {
-    let origin = Origin::start(|_| Answer::keep("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"));
+    let origin =
+        Origin::start(|_| Answer::keep("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison"));
     let gateway = before(&origin);
     let mut connection = Connection::open(gateway.address);
     for _ in 0..3 {
-        let reply =
-            connection.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").reply_to(Method::Head);
+        let reply = connection.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n").reply_to(Method::Head);
         assert_eq!((reply.status, reply.field("content-length")), (200, Some("6")));
     }
     connection.send(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
@@ -138,7 +173,9 @@ fn interim_replies_are_skipped() {
 
 #[test]
 fn a_reply_that_ends_with_its_connection_is_framed_anew() {
-    let origin = Origin::start(|_| Answer::close("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the end"));
+    let origin = Origin::start(|_| {
+        Answer::close("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the end")
+    });
     let gateway = before(&origin);
     let mut connection = Connection::open(gateway.address);
     for _ in 0..2 {
@@ -156,9 +193,20 @@ fn a_reply_that_ends_with_its_connection_is_framed_anew() {
 fn a_reply_that_is_cut_short_is_never_taken_for_a_whole_one() {
     let table = vec![
         ("/length", Answer::close("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")),
-        ("/chunked", Answer::close("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")),
-        ("/chunk", Answer::close("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nhalf")),
-        ("/bad-chunk", Answer::close("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nZZ\r\n")),
+        (
+            "/chunked",
+            Answer::close("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"),
+        ),
+        (
+            "/chunk",
+            Answer::close("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n64\r\nhalf"),
+        ),
+        (
+            "/bad-chunk",
+            Answer::close(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\nZZ\r\n",
+            ),
+        ),
     ];
     let names: Vec<_> = table.iter().map(|(name, _)| *name).collect();
     let origin = saying(table);

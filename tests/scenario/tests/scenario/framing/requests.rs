@@ -164,11 +164,21 @@ fn a_malformed_field_name_is_refused() {
             400,
             "space_before_colon",
         ),
-        ("tab before colon", b"GET / HTTP/1.1\r\nHost: a\r\nX\t: b\r\n\r\n", 400, "space_before_colon"),
+        (
+            "tab before colon",
+            b"GET / HTTP/1.1\r\nHost: a\r\nX\t: b\r\n\r\n",
+            400,
+            "space_before_colon",
+        ),
         ("empty", b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", 400, "invalid_field_name"),
         ("no colon", b"GET / HTTP/1.1\r\nHost: a\r\nnonsense\r\n\r\n", 400, "invalid_field_name"),
         ("a control", b"GET / HTTP/1.1\r\nHost: a\r\nX\x01Y: b\r\n\r\n", 400, "invalid_field_name"),
-        ("beyond ASCII", b"GET / HTTP/1.1\r\nHost: a\r\nX\xff: b\r\n\r\n", 400, "invalid_field_name"),
+        (
+            "beyond ASCII",
+            b"GET / HTTP/1.1\r\nHost: a\r\nX\xff: b\r\n\r\n",
+            400,
+            "invalid_field_name",
+        ),
         ("a bracket", b"GET / HTTP/1.1\r\nHost: a\r\nX(Y: b\r\n\r\n", 400, "invalid_field_name"),
     ]);
 }
@@ -227,7 +237,12 @@ fn exactly_one_valid_host_is_demanded() {
 fn a_malformed_request_line_is_refused() {
     refused_unseen(&[
         ("fragment", b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400, "fragment_in_target"),
-        ("fragment, absolute", b"GET http://a/#b HTTP/1.1\r\nHost: a\r\n\r\n", 400, "fragment_in_target"),
+        (
+            "fragment, absolute",
+            b"GET http://a/#b HTTP/1.1\r\nHost: a\r\n\r\n",
+            400,
+            "fragment_in_target",
+        ),
         ("user in target", b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "invalid_target"),
         ("no slash", b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", 400, "invalid_target"),
         ("star", b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400, "invalid_target"),
@@ -239,11 +254,36 @@ fn a_malformed_request_line_is_refused() {
         ("version 1.2", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505, "unsupported_version"),
         ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, "invalid_request_line"),
         ("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "unsupported_version"),
-        ("a coded NUL", b"GET /a%00 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 400, "bad_request"),
-        ("above the root", b"GET /../a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 400, "bad_request"),
-        ("hidden dots", b"GET /a/..%2fb HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 400, "bad_request"),
-        ("half an escape", b"GET /a%2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 400, "bad_request"),
-        ("CONNECT", b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 400, "bad_request"),
+        (
+            "a coded NUL",
+            b"GET /a%00 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            400,
+            "bad_request",
+        ),
+        (
+            "above the root",
+            b"GET /../a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            400,
+            "bad_request",
+        ),
+        (
+            "hidden dots",
+            b"GET /a/..%2fb HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            400,
+            "bad_request",
+        ),
+        (
+            "half an escape",
+            b"GET /a%2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            400,
+            "bad_request",
+        ),
+        (
+            "CONNECT",
+            b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+            400,
+            "bad_request",
+        ),
         ("TRACE", b"TRACE / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 400, "bad_request"),
         (
             "an unknown expectation",

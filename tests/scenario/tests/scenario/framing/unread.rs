@@ -77,9 +77,8 @@ fn expect_is_answered_here_and_not_passed_on() {
     let origin = Origin::plain();
     let gateway = before(&origin);
     let mut connection = Connection::open(gateway.address);
-    connection.send(
-        b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
-    );
+    connection
+        .send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     assert!(connection.until_seen(b"HTTP/1.1 100 Continue\r\n\r\n"));
     assert_eq!(connection.send(b"hello").reply().status, 200);
     let seen = &origin.requests()[0];
@@ -104,7 +103,7 @@ fn an_early_reply_of_the_origin_reaches_a_caller_that_is_still_sending() {
         connection.send(format!("POST /early HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n").as_bytes());
         let reply = connection.reply();
         assert_eq!(reply.status, 413, "{framing}");
-        assert_eq!(reply.text(), "refused before the body was read");
+        assert_eq!(reply.text(), "refused before the body was read\n");
         assert_eq!(reply.field("connection"), Some("close"));
         connection.send(SMUGGLED.as_bytes());
         assert_eq!(connection.rest(), b"", "the body is never taken for a request");

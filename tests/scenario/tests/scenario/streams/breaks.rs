@@ -73,7 +73,12 @@ fn a_clean_close_without_the_end_marker_is_an_error_event() {
             let ask = form.stream_with("m", &format!("x-end: {end}\r\n"));
             let mut connection = Connection::open(gateway.address);
             let reply = connection.send(&ask).reply();
-            assert_eq!((reply.status, reply.complete), (200, true), "{} {end}: {reply:?}", form.path);
+            assert_eq!(
+                (reply.status, reply.complete),
+                (200, true),
+                "{} {end}: {reply:?}",
+                form.path
+            );
             error_event(&form, &reply.text());
             assert_eq!(events(&reply.text()).len(), 2, "{} {end}", form.path);
             assert_eq!(connection.rest(), b"");
