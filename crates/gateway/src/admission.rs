@@ -46,6 +46,10 @@ struct Waiter {
 }
 
 impl Queue {
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|class| class.borrow().is_empty())
+    }
+
     fn pop(&self) -> Option<Rc<Waiter>> {
         self.0.iter().find_map(|class| class.borrow_mut().pop_front())
     }
@@ -73,34 +77,36 @@ fn take_place(shard: &Shard, limit: usize) -> bool {
     in_flight.fetch_update(SeqCst, SeqCst, |now| (now < limit).then_some(now + 1)).is_ok()
 }
 
-/// Hands free places to those who wait: here first, then in another shard.
+/// Hands free places to those who wait: here first, then in the other shards.
 fn offer(shard: &Rc<Shard>) {
     grant(shard);
-    let gates = &shard.gates.0;
-    for step in 1..gates.len() {
-        let Some(gate) = gates.get((shard.index + step) % gates.len()) else { continue };
-        if gate.waiting.load(SeqCst) > 0 {
+    for (index, gate) in shard.gates.0.iter().enumerate() {
+        // Each that has waiters is told: which of them still finds a place free, only it can know.
+        if index != shard.index && gate.waiting.load(SeqCst) > 0 {
             gate.woken.notify_one();
-            return;
         }
     }
 }
 
 /// Hands free places to those who wait in this shard.
-fn grant(shard: &Rc<Shard>) {
+pub(crate) fn grant(shard: &Rc<Shard>) {
     let limit = shard.snapshot().limits.admission.in_flight;
-    while shard.gates.0.get(shard.index).is_some_and(|gate| gate.waiting.load(SeqCst) > 0)
-        && take_place(shard, limit)
-    {
-        let Some(waiter) = shard.queue.pop() else {
-            // Nobody is in the queue after all: the place goes back.
-            shard.live().gauges.in_flight.fetch_sub(1, SeqCst);
-            return;
-        };
+    while !shard.queue.is_empty() && take_place(shard, limit) {
+        let Some(waiter) = shard.queue.pop() else { return };
+        // From here on it is in flight and no longer waits, whenever its task gets to see that.
+        leave_queue(shard);
         waiter.granted.set(true);
         if let Some(waker) = waiter.waker.take() {
             waker.wake();
         }
+    }
+}
+
+/// Takes one off the gauges of those who wait.
+fn leave_queue(shard: &Shard) {
+    shard.live().gauges.waiting.fetch_sub(1, SeqCst);
+    if let Some(gate) = shard.gates.0.get(shard.index) {
+        gate.waiting.fetch_sub(1, SeqCst);
     }
 }
 
@@ -203,11 +209,8 @@ impl InQueue {
 
 impl Drop for InQueue {
     fn drop(&mut self) {
-        self.shard.live().gauges.waiting.fetch_sub(1, SeqCst);
-        if let Some(gate) = self.shard.gates.0.get(self.shard.index) {
-            gate.waiting.fetch_sub(1, SeqCst);
-        }
         if !self.waiter.granted.get() {
+            leave_queue(&self.shard);
             self.shard.queue.0[self.class]
                 .borrow_mut()
                 .retain(|other| !Rc::ptr_eq(other, &self.waiter));

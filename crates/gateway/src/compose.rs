@@ -132,10 +132,16 @@ fn llm_fields(out: &mut Vec<u8>, request: &Request, endpoint: &Endpoint) {
     out.extend_from_slice(&provider.fields);
 }
 
-/// How the body of a reply will be delimited towards the caller.
-pub(crate) fn delimited(framing: ResponseFraming, request: &Request) -> Delimited {
+/// How the body of a reply will be delimited towards the caller. The event stream of an LLM is
+/// never delimited by a length: it must be possible to say that it broke off.
+pub(crate) fn delimited(
+    framing: ResponseFraming,
+    request: &Request,
+    llm_events: bool,
+) -> Delimited {
     match (framing, request.version) {
-        (ResponseFraming::None | ResponseFraming::Length(_), _) => Delimited::Length,
+        (ResponseFraming::None, _) => Delimited::Length,
+        (ResponseFraming::Length(_), _) if !llm_events => Delimited::Length,
         (_, Version::Http11) => Delimited::Chunked,
         (_, Version::Http10) => Delimited::Close,
     }

@@ -77,6 +77,7 @@ pub(crate) async fn run<'s>(
         sending: Sending::Head,
         unsent: Vec::new(),
         unsent_from: 0,
+        owed: None,
         partial: Vec::new(),
         stage: Stage::Head,
         sent_ms: now,
@@ -98,6 +99,9 @@ struct Attempt<'s> {
     /// Written to the endpoint in part: what is left.
     unsent: Vec<u8>,
     unsent_from: usize,
+    /// Bytes of the announced length that are still to be written; None for a chunked body. A
+    /// connection on which something is owed is never used again.
+    owed: Option<u64>,
     /// The beginning of a reply head.
     partial: Vec<u8>,
     stage: Stage,
@@ -141,6 +145,8 @@ struct ReplyBody {
     /// Nothing of the body has come yet.
     first: bool,
     observed: Option<Box<Observed>>,
+    /// What may be the beginning of the provider's key, until more has come.
+    withheld: Vec<u8>,
 }
 
 enum Inward {
@@ -160,6 +166,7 @@ impl Attempt<'_> {
         {
             sent?;
         }
+        self.let_go(parties);
         loop {
             if let Poll::Ready(flushed) = parties.client.poll_flush(cx) {
                 flushed?;
@@ -252,8 +259,15 @@ impl Attempt<'_> {
                 } else {
                     (timeouts.between_tokens, Reason::BetweenTokensTimeout)
                 };
+                // While the request still moves, the endpoint may be silent.
+                let moved = match &parties.request.body {
+                    Body::Incoming(incoming) if self.sending == Sending::Passing => {
+                        incoming.read_ms.max(self.sent_ms)
+                    }
+                    _ => 0,
+                };
                 if !client.is_blocked() {
-                    consider(self.read_ms + quiet, reason);
+                    consider(self.read_ms.max(moved) + quiet, reason);
                 }
                 // A plain download may take as long as it moves.
                 if llm && parties.call.streams {
@@ -312,14 +326,31 @@ impl Attempt<'_> {
         )
     }
 
+    /// Lets go of what was kept to send the request again, once the caller has seen content and the
+    /// request has gone out whole.
+    fn let_go(&mut self, parties: &mut Parties<'_, '_>) {
+        let sent = matches!(self.sending, Sending::Done | Sending::Broken);
+        if sent && parties.client.reply.content_sent {
+            parties.request.release();
+            self.renamed = None;
+        }
+    }
+
     /// Gives the connection back to the pool if it can carry another request.
     fn finish(self, parties: &mut Parties<'_, '_>) {
+        let sent = self.sending == Sending::Done && self.owed.is_none_or(|owed| owed == 0);
         match self.stage {
-            Stage::Ended { reusable: true } if self.sending == Sending::Done => {
+            Stage::Ended { reusable: true } if sent => {
                 let now = parties.client.now_ms();
                 parties.shard.pool.put(self.endpoint.live.id, self.stream, now);
             }
-            Stage::Body(body) => parties.client.reply.broke_off = body.observed,
+            Stage::Body(body) => {
+                // Whoever broke off: what was used is used.
+                if let Some(observed) = &body.observed {
+                    parties.record.usage = observed.usage();
+                }
+                parties.client.reply.broke_off = body.observed;
+            }
             _ => {}
         }
     }

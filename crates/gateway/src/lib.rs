@@ -90,7 +90,8 @@ impl Gateway {
             if self.bound.contains_key(address) || fresh.iter().any(|(a, _)| a == address) {
                 continue;
             }
-            let sockets = shard::bind(*address, self.shards.len()).map_err(|error| {
+            let ours = self.bound.values().any(|bound| bound.port() == address.port());
+            let sockets = shard::bind(*address, self.shards.len(), ours).map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
             })?;
             fresh.push((*address, sockets));

@@ -26,10 +26,12 @@ const RESERVE: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Binds one socket per shard to an address. Port 0 takes a free one, the same for all shards.
-pub(crate) fn bind(address: SocketAddr, shards: usize) -> io::Result<Vec<StdListener>> {
+///
+/// `ours`: this process listens on the port already, at another address.
+pub(crate) fn bind(address: SocketAddr, shards: usize, ours: bool) -> io::Result<Vec<StdListener>> {
     // With SO_REUSEPORT a second process would share the port and silently take half of the
     // traffic; a first bind without it finds that out.
-    if address.port() != 0 {
+    if address.port() != 0 && !ours {
         drop(socket(address, false)?);
     }
     let first = socket(address, true)?;

@@ -1,5 +1,7 @@
 //! What an LLM reply tells as it passes: whole frames only, its usage, its proper end.
 
+use std::borrow::Cow;
+
 use tidegate_dialect::usage::TAIL_MAX;
 use tidegate_dialect::{Call, Operation, StreamWatch, Usage, usage_in_body};
 use tidegate_snapshot::Provider;
@@ -28,6 +30,9 @@ struct Events {
     held: Vec<u8>,
     /// Part of an oversized frame has been passed on.
     inside: bool,
+    /// Of that frame: how it begins and how it ends so far, where its name and its usage stand.
+    front: Vec<u8>,
+    tail: Vec<u8>,
     limit: usize,
 }
 
@@ -50,6 +55,8 @@ impl Observed {
                 scanner: FrameScanner::default(),
                 held: Vec::new(),
                 inside: false,
+                front: Vec::new(),
+                tail: Vec::new(),
                 limit,
             }),
         }
@@ -130,24 +137,49 @@ impl Events {
         if complete == 0 {
             passed.held.extend_from_slice(rest);
             if self.inside || passed.held.len() > self.limit {
-                self.inside = true;
+                self.pass_part(&passed.held);
             } else {
                 self.held = std::mem::take(&mut passed.held);
             }
             return passed;
         }
-        if passed.held.is_empty() {
+        if self.inside {
+            self.end_part(whole);
+            passed.fresh = complete;
+        } else if passed.held.is_empty() {
             self.watch.observe(whole);
             passed.fresh = complete;
         } else {
             passed.held.extend_from_slice(whole);
             self.watch.observe(&passed.held);
         }
-        self.inside = false;
         self.held.extend_from_slice(rest);
         passed
     }
+
+    /// Notes a part of a frame that is too large to be held until it is whole.
+    fn pass_part(&mut self, part: &[u8]) {
+        if !self.inside {
+            self.inside = true;
+            self.front.extend_from_slice(part.get(..FRONT_KEPT).unwrap_or(part));
+        }
+        keep_tail(&mut self.tail, part);
+    }
+
+    /// The oversized frame ends in `whole`, which other frames may follow. It is looked at as what
+    /// was kept of it: keys are searched for, so that what is missing between does no harm.
+    fn end_part(&mut self, whole: &[u8]) {
+        keep_tail(&mut self.tail, whole);
+        let mut kept = std::mem::take(&mut self.front);
+        kept.append(&mut self.tail);
+        self.watch.observe(&kept);
+        self.tail = Vec::new();
+        self.inside = false;
+    }
 }
+
+/// Bytes of an oversized frame's beginning that are kept: its name and type.
+const FRONT_KEPT: usize = 1024;
 
 /// Keeps the last bytes of a document.
 fn keep_tail(tail: &mut Vec<u8>, bytes: &[u8]) {
@@ -174,5 +206,110 @@ pub(crate) fn mask_key(provider: Option<&Provider>, bytes: &mut [u8]) {
             found.fill(b'*');
         }
         from += at + length;
+    }
+}
+
+/// As [`mask_key`], for a reply that comes in pieces: what may be the beginning of the key is
+/// withheld until the next piece shows whether it is. `ended`: there is no next piece.
+pub(crate) fn mask_pieces<'b>(
+    provider: &Provider,
+    withheld: &mut Vec<u8>,
+    piece: &'b mut [u8],
+    ended: bool,
+) -> Cow<'b, [u8]> {
+    let Some(key) = &provider.key else { return Cow::Borrowed(piece) };
+    if withheld.is_empty() {
+        mask_key(Some(provider), piece);
+        let keep = if ended { 0 } else { partial_key(piece, key.needle()) };
+        let (passed, rest) = piece.split_at(piece.len() - keep);
+        withheld.extend_from_slice(rest);
+        return Cow::Borrowed(passed);
+    }
+    let mut joined = std::mem::take(withheld);
+    joined.extend_from_slice(piece);
+    mask_key(Some(provider), &mut joined);
+    let keep = if ended { 0 } else { partial_key(&joined, key.needle()) };
+    withheld.extend_from_slice(joined.get(joined.len() - keep..).unwrap_or_default());
+    joined.truncate(joined.len() - keep);
+    Cow::Owned(joined)
+}
+
+/// How many bytes at the end are a proper beginning of the key.
+fn partial_key(bytes: &[u8], key: &[u8]) -> usize {
+    let longest = bytes.len().min(key.len().saturating_sub(1));
+    let end = bytes.get(bytes.len() - longest..).unwrap_or_default();
+    let Some(first) = key.first() else { return 0 };
+    // Ends of text rarely hold the key's first byte at all, and then this is all there is to do.
+    memchr::memchr_iter(*first, end)
+        .map(|at| longest - at)
+        .find(|length| key.starts_with(end.get(longest - length..).unwrap_or_default()))
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use memchr::memmem::Finder;
+    use tidegate_dialect::{Dialect, classify};
+
+    fn provider(key: &str) -> Provider {
+        Provider {
+            name: "p".to_owned(),
+            dialect: Dialect::OpenAi,
+            base_path: String::new(),
+            key_field: Vec::new(),
+            key: Some(Finder::new(key.as_bytes()).into_owned()),
+            fields: Vec::new(),
+            field_names: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_key_is_masked_wherever_a_reply_is_cut_in_two_or_three() {
+        let provider = provider("sk-secret-sk-key");
+        let text = b"bad key sk-secret-sk-key, sk-secret-no, sk-secret-sk-key";
+        let want = b"bad key ****************, sk-secret-no, ****************";
+        for first in 0..=text.len() {
+            for second in first..=text.len() {
+                let mut withheld = Vec::new();
+                let mut out = Vec::new();
+                for (piece, ended) in [
+                    (&text[..first], false),
+                    (&text[first..second], false),
+                    (&text[second..], true),
+                ] {
+                    let mut piece = piece.to_vec();
+                    out.extend_from_slice(&mask_pieces(
+                        &provider,
+                        &mut withheld,
+                        &mut piece,
+                        ended,
+                    ));
+                }
+                assert_eq!(out, want, "cut at {first} and {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_oversized_last_event_ends_its_stream_properly_and_its_usage_counts() {
+        let call = classify(b"POST", b"/v1/responses", false).expect("a known path");
+        let mut frame = b"event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"output\":\"".to_vec();
+        frame.resize(frame.len() + 60_000, b'x');
+        frame.extend_from_slice(b"\",\"usage\":{\"input_tokens\":7,\"output_tokens\":9}}}\n\n");
+        for size in [100, 8_000, 17_000, 40_000, 59_990] {
+            let mut observed = Observed::events(call, 16 * 1024);
+            let mut out = Vec::new();
+            for piece in frame.chunks(size) {
+                let passed = observed.look(piece);
+                out.extend_from_slice(&passed.held);
+                out.extend_from_slice(&piece[..passed.fresh]);
+            }
+            assert!(out == frame, "bytes changed with pieces of {size}");
+            assert!(observed.ended_properly(), "pieces of {size}");
+            let usage = observed.usage().expect("usage");
+            assert_eq!((usage.input, usage.output), (7, 9), "pieces of {size}");
+            assert!(!observed.is_inside_frame());
+        }
     }
 }

@@ -96,7 +96,7 @@ async fn answer<'s>(
         match outcome {
             Ok(()) => return Ok(()),
             Err(error) => {
-                let committed = client.reply.is_committed();
+                let committed = client.reply.is_committed() || !request.is_replayable();
                 attempts.may_repeat(shard, snapshot, picked.index(), committed, error)?;
             }
         }

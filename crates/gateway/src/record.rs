@@ -8,6 +8,9 @@ use tidegate_snapshot::{Reason, Side};
 
 use crate::shard::Shard;
 
+/// Tokens that one exchange can be believed to have used: a provider's number is not ours to trust.
+const TOKENS_MAX: u64 = 1 << 40;
+
 /// What is known of an exchange so far.
 #[derive(Debug)]
 pub(crate) struct Record<'s> {
@@ -94,9 +97,9 @@ impl Drop for Record<'_> {
             }
             match self.usage {
                 Some(usage) => {
-                    cell.input_tokens.add(usage.input);
-                    cell.cached_tokens.add(usage.cached);
-                    cell.output_tokens.add(usage.output);
+                    cell.input_tokens.add(usage.input.min(TOKENS_MAX));
+                    cell.cached_tokens.add(usage.cached.min(TOKENS_MAX));
+                    cell.output_tokens.add(usage.output.min(TOKENS_MAX));
                 }
                 None if self.reason.is_none() => cell.usage_unknown.add(1),
                 None => {}

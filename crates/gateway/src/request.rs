@@ -54,6 +54,8 @@ pub(crate) struct Incoming {
     expects_continue: bool,
     received: u64,
     limit: u64,
+    /// Something of it has been taken: it cannot be sent a second time.
+    touched: bool,
     /// When the last byte came (ms).
     pub(crate) read_ms: u64,
 }
@@ -155,6 +157,7 @@ impl Request {
                 expects_continue: head.expect_continue && head.version == Version::Http11,
                 received: 0,
                 limit: body_limit,
+                touched: false,
                 read_ms: client.now_ms(),
             })
         };
@@ -249,7 +252,7 @@ impl Request {
 
     /// Can it be sent again, should an attempt fail?
     pub(crate) fn is_replayable(&self) -> bool {
-        !matches!(self.body, Body::Incoming(_))
+        !matches!(&self.body, Body::Incoming(incoming) if incoming.touched)
     }
 
     /// Reads the next piece of the body into `space` (or takes it from what came with the head).
@@ -288,6 +291,7 @@ impl Request {
                 incoming.early.start += taken;
                 taken
             };
+            incoming.touched = true;
             incoming.read_ms = client.timer.now_ms();
             let piece = incoming.take(space.get_mut(..filled).unwrap_or_default(), client)?;
             if !piece.is_empty() {

@@ -245,6 +245,8 @@ async fn live(shard: Rc<Shard>, mut commands: mpsc::Receiver<Command>) {
                 ticks_to_sweep += 1;
                 if u64::from(ticks_to_sweep) * TICK_MS >= 1000 {
                     shard.sweep(worst_lag);
+                    // A reload may have raised the limit.
+                    crate::admission::grant(&shard);
                     ticks_to_sweep = 0;
                     worst_lag = Duration::ZERO;
                 }

@@ -33,9 +33,10 @@ pub(crate) fn run(options: &QuickstartOptions) -> Result<(), Failure> {
     let providers: Vec<String> = config.providers.keys().cloned().collect();
     let origin = Origin::Made(Box::new(Config { log, ..config.clone() }));
     let server = Server::start(config)?;
-    let address = server.gateway.addresses().first().copied().unwrap_or(options.bind);
-    import::print(&greeting(address, key.expose(), &providers, lab.is_some()))?;
-    server.run(&origin)
+    server.run(&origin, |server| {
+        let address = server.gateway.addresses().first().copied().unwrap_or(options.bind);
+        import::print(&greeting(address, key.expose(), &providers, lab.is_some()))
+    })
 }
 
 fn greeting(address: SocketAddr, key: &str, providers: &[String], lab: bool) -> String {

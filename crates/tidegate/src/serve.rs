@@ -39,13 +39,15 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), Failure> {
     let config = origin.load()?;
     logging::begin(&config.log);
     let server = Server::start(config)?;
-    for address in server.gateway.addresses() {
-        tracing::info!("listening on http://{address}");
-    }
-    if let Some(address) = server.control.admin_address() {
-        tracing::info!("admin on http://{address}");
-    }
-    server.run(&origin)
+    server.run(&origin, |server| {
+        for address in server.gateway.addresses() {
+            tracing::info!("listening on http://{address}");
+        }
+        if let Some(address) = server.control.admin_address() {
+            tracing::info!("admin on http://{address}");
+        }
+        Ok(())
+    })
 }
 
 /// A running process.
@@ -77,8 +79,13 @@ impl Server {
         Ok(Self { shared, gateway, control })
     }
 
-    /// Reloads on SIGHUP and when the file changes; drains on SIGTERM and SIGINT.
-    pub(crate) fn run(mut self, origin: &Origin) -> Result<(), Failure> {
+    /// Reloads on SIGHUP and when the file changes; drains on SIGTERM and SIGINT. `ready` is called
+    /// once signals are heard: what is announced before could be stopped the hard way.
+    pub(crate) fn run(
+        mut self,
+        origin: &Origin,
+        ready: impl FnOnce(&Self) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -87,6 +94,7 @@ impl Server {
             let mut hangup = signal(SignalKind::hangup()).context("cannot take SIGHUP")?;
             let mut terminate = signal(SignalKind::terminate()).context("cannot take SIGTERM")?;
             let mut interrupt = signal(SignalKind::interrupt()).context("cannot take SIGINT")?;
+            ready(&self)?;
             let mut file_check = tokio::time::interval(FILE_CHECK);
             let mut stamp = origin.stamp();
             loop {
@@ -111,7 +119,7 @@ impl Server {
                 _ = terminate.recv() => tracing::warn!("stopped without waiting"),
                 _ = interrupt.recv() => tracing::warn!("stopped without waiting"),
             }
-            anyhow::Ok(())
+            Ok::<(), Failure>(())
         })?;
         self.gateway.stop();
         self.control.stop();

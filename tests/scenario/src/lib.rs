@@ -4,6 +4,7 @@
 //! generous deadline ends the test.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+#![allow(clippy::format_push_string)]
 
 pub mod gate;
 pub mod gateway;

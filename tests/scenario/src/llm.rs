@@ -1,5 +1,6 @@
 //! LLM calls as scenarios make them: the streamed operations, their requests, their ends.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use serde_json::Value;
@@ -86,9 +87,11 @@ pub fn providers(address: SocketAddr) -> String {
 pub fn two_providers(first: SocketAddr, second: SocketAddr) -> String {
     let mut yaml = providers(first);
     for (name, dialect, path) in [("lab2", "openai", "/v1"), ("claude2", "anthropic", "")] {
-        yaml.push_str(&format!(
-            "  {name}: {{ dialect: {dialect}, base_url: http://{second}{path}, api_key: none, priority: 1 }}\n"
-        ));
+        writeln!(
+            yaml,
+            "  {name}: {{ dialect: {dialect}, base_url: http://{second}{path}, api_key: none, priority: 1 }}"
+        )
+        .expect("a string takes all");
     }
     yaml
 }

@@ -153,15 +153,19 @@ impl Peer {
     pub fn wait_until_read(&self) {
         let here = self.stream.local_addr().expect("an address");
         let there = self.stream.peer_addr().expect("an address");
-        let row = format!("{} {} ", in_table(there), in_table(here));
-        until("the other side reads", || {
-            let table = fs::read_to_string("/proc/net/tcp").expect("the table of sockets");
-            let line = table.lines().find(|line| line.contains(&row))?;
-            // … local remote state tx_queue:rx_queue …
-            let queues = line.split_whitespace().nth(4)?;
-            queues.ends_with(":00000000").then_some(())
-        });
+        until("the other side reads", || (unread(there, here) == Some(0)).then_some(()));
     }
+}
+
+/// Bytes that have come to `socket` from `sender` and that its process has not read yet, as the
+/// kernel counts them; None when there is no such connection.
+pub fn unread(socket: SocketAddr, sender: SocketAddr) -> Option<u64> {
+    let row = format!("{} {} ", in_table(socket), in_table(sender));
+    let table = fs::read_to_string("/proc/net/tcp").expect("the table of sockets");
+    let line = table.lines().find(|line| line.contains(&row))?;
+    // … local remote state tx_queue:rx_queue …
+    let (_, received) = line.split_whitespace().nth(4)?.split_once(':')?;
+    u64::from_str_radix(received, 16).ok()
 }
 
 /// An IPv4 address as `/proc/net/tcp` writes it.

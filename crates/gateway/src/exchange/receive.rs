@@ -1,5 +1,6 @@
 //! The reply's way to the caller: read, looked at, framed anew, written as it comes.
 
+use std::borrow::Cow;
 use std::cell::RefMut;
 use std::io::IoSlice;
 use std::rc::Rc;
@@ -17,7 +18,7 @@ use crate::buffer::Scratch;
 use crate::client::Delimited;
 use crate::compose;
 use crate::error::{Cause, ErrorReply, ProxyError, Repeatable};
-use crate::observe::{Observed, mask_key};
+use crate::observe::{Observed, mask_key, mask_pieces};
 
 /// Bytes of an endpoint's error reply that are read before it is told to the caller.
 const ERROR_REPLY_MAX: usize = 1024 * 1024;
@@ -126,6 +127,7 @@ impl Attempt<'_> {
             keep_alive: head.keep_alive,
             first: true,
             observed: None,
+            withheld: Vec::new(),
         };
         let (Some(call), true) = (llm, head.status >= 400) else {
             let events = head
@@ -149,7 +151,7 @@ impl Attempt<'_> {
                 }
             } else {
                 let request = &*parties.request;
-                let framing = compose::delimited(head.framing, request);
+                let framing = compose::delimited(head.framing, request, llm.is_some() && events);
                 let keep = keeps(parties, framing);
                 let start = composed.len();
                 compose::reply_head(composed, request, head, bytes, llm.is_some(), framing, keep);
@@ -158,7 +160,9 @@ impl Attempt<'_> {
                 }
                 parties.client.reply.framing = framing;
                 parties.client.reply.head_sent = true;
-                parties.client.reply.stream_head = events && framing == Delimited::Chunked;
+                // Only a stream that we can read can be continued by another, or told of an error.
+                let readable = body.observed.is_some() && events;
+                parties.client.reply.stream_head = readable && framing == Delimited::Chunked;
                 parties.client.reply.close |= !keep;
                 parties.record.status = head.status;
             }
@@ -210,9 +214,6 @@ impl Attempt<'_> {
         // Bytes behind the end belong to no request of ours.
         let reusable = ended && body.keep_alive && used == bytes.len();
         let data = bytes.get_mut(data).unwrap_or_default();
-        if parties.call.llm.is_some() {
-            mask_key(self.endpoint.provider.as_ref(), data);
-        }
         if body.first && !data.is_empty() {
             body.first = false;
             parties.record.first_byte();
@@ -224,7 +225,12 @@ impl Attempt<'_> {
             }
             return complete.map_or(Ok(()), Err);
         }
-        self.pass_back(cx, parties, data, composed, ended)?;
+        let Stage::Body(body) = &mut self.stage else { return Ok(()) };
+        let masked = match &self.endpoint.provider {
+            Some(provider) => mask_pieces(provider, &mut body.withheld, data, ended),
+            None => Cow::Borrowed(&*data),
+        };
+        self.pass_back(cx, parties, &masked, composed, ended)?;
         if ended {
             self.stage = Stage::Ended { reusable };
         }
@@ -248,26 +254,20 @@ impl Attempt<'_> {
             let passed = observed.look(data);
             parties.client.reply.inside_frame = observed.is_inside_frame();
             held = passed.held;
-            // The key may have come in two pieces.
-            mask_key(self.endpoint.provider.as_ref(), &mut held);
             fresh = passed.fresh;
             if ended {
                 leftover = observed.leftover();
                 parties.record.usage = observed.usage();
                 if !observed.ended_properly() {
-                    return Self::cut(cx, parties, composed, &held, data.get(..fresh));
+                    let fresh = data.get(..fresh).unwrap_or_default();
+                    return Self::cut(cx, parties, composed, &held, fresh);
                 }
             }
         }
         let fresh = data.get(..fresh).unwrap_or_default();
         let size = held.len() + fresh.len() + leftover.len();
-        if size > 0 && !parties.client.reply.content_sent {
-            parties.client.reply.content_sent = true;
-            // From here on nothing is repeated: what was kept for that is let go.
-            parties.request.release();
-            self.renamed = None;
-        }
         let client = &mut *parties.client;
+        client.reply.content_sent |= size > 0;
         let mut line = [0; 20];
         let (before, after, last): (&[u8], &[u8], &[u8]) = match client.reply.framing {
             Delimited::Chunked => {
@@ -303,9 +303,8 @@ impl Attempt<'_> {
         parties: &mut Parties<'_, '_>,
         composed: &[u8],
         held: &[u8],
-        fresh: Option<&[u8]>,
+        fresh: &[u8],
     ) -> Result<(), ProxyError> {
-        let fresh = fresh.unwrap_or_default();
         let client = &mut *parties.client;
         let size = held.len() + fresh.len();
         client.reply.content_sent |= size > 0;
@@ -320,7 +319,8 @@ impl Attempt<'_> {
         Err(ProxyError::text(
             Reason::UpstreamCut,
             "The provider ended the stream before it was complete.",
-        ))
+        )
+        .repeatable(Repeatable::Anywhere))
     }
 
     /// The endpoint closed its side, or the connection broke.
@@ -347,7 +347,8 @@ impl Attempt<'_> {
                 Err(failed.repeatable(repeatable))
             }
             Stage::Body(body) if clean && matches!(body.framing, Inward::UntilClose) => {
-                self.pass_back(cx, parties, &[], &mut Vec::new(), true)?;
+                let withheld = std::mem::take(&mut body.withheld);
+                self.pass_back(cx, parties, &withheld, &mut Vec::new(), true)?;
                 self.stage = Stage::Ended { reusable: false };
                 Ok(())
             }
@@ -355,10 +356,7 @@ impl Attempt<'_> {
                 mask_key(self.endpoint.provider.as_ref(), &mut reply.body);
                 Err(error_reply(std::mem::take(reply)))
             }
-            Stage::Body(body) => {
-                if let Some(observed) = &body.observed {
-                    parties.record.usage = observed.usage();
-                }
+            Stage::Body(_) => {
                 let cause = error.map_or(Cause::None, |error| Cause::Io(Box::new(error)));
                 // Before the first frame another provider can still take over.
                 Err(ProxyError { cause, ..ProxyError::new(Reason::UpstreamCut) }

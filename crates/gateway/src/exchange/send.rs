@@ -52,11 +52,20 @@ impl Attempt<'_> {
                     }
                     self.sending = Sending::Done;
                 }
-                Sending::Passing => {
-                    if ready!(self.pass_on(cx, parties))? {
-                        self.sending = Sending::Done;
+                Sending::Passing => match self.pass_on(cx, parties) {
+                    Poll::Ready(last) => {
+                        if last? {
+                            self.sending = Sending::Done;
+                        }
                     }
-                }
+                    Poll::Pending => {
+                        // What TLS still holds must not wait for the next piece.
+                        return match self.stream.poll_flush(cx) {
+                            Poll::Ready(Err(_)) => self.broken(),
+                            _ => Poll::Pending,
+                        };
+                    }
+                },
                 Sending::Done => {
                     if ready!(self.stream.poll_flush(cx)).is_err() {
                         return self.broken();
@@ -108,6 +117,7 @@ impl Attempt<'_> {
         if let Some(rest) = head.get(written..head_len) {
             self.unsent.extend_from_slice(rest);
         }
+        self.owed = length.filter(|_| next == Sending::Passing);
         self.sending = match next {
             Sending::Whole(_) => Sending::Whole(written.saturating_sub(head_len)),
             passing => passing,
@@ -144,6 +154,10 @@ impl Attempt<'_> {
             }
             Poll::Pending => 0,
         };
+        self.sent_ms = parties.client.now_ms();
+        if let Some(owed) = &mut self.owed {
+            *owed = owed.saturating_sub(bytes.len() as u64);
+        }
         for slice in slices {
             let skipped = written.min(slice.len());
             written -= skipped;

@@ -62,16 +62,17 @@ pub(crate) struct Attempts {
 
 impl Attempts {
     /// Notes a failed attempt. Ok when it may be made again; the error to answer with otherwise.
+    /// `committed`: the caller has seen a reply, or the body cannot be sent a second time.
     pub(crate) fn may_repeat(
         &mut self,
         shard: &Shard,
         snapshot: &Snapshot,
         index: usize,
-        content_sent: bool,
+        committed: bool,
         error: ProxyError,
     ) -> Result<(), ProxyError> {
         let set = 1u64 << (index as u64 & 63);
-        if content_sent {
+        if committed {
             return Err(error);
         }
         match error.repeatable {

@@ -65,9 +65,12 @@ fn an_imported_file_passes_the_check_and_says_the_same() {
     let yaml = directory().join("imported.yaml");
     fs::write(&yaml, &import.stdout).unwrap();
     let yaml = yaml.to_str().unwrap();
-    let check = run(&["check", yaml]);
+    // Keys stay out of the file: it names the variables.
+    let keys = ("VALID_API_KEYS", "sk-old-key-000001");
+    assert!(!String::from_utf8_lossy(&import.stdout).contains(keys.1));
+    let check = tidegate(&["check", yaml]).env(keys.0, keys.1).output().unwrap();
     assert_eq!(check.status.code(), Some(0), "{}", String::from_utf8_lossy(&check.stderr));
-    let mut gateway = Running::start(&mut tidegate(&["serve", "--config", yaml]));
+    let mut gateway = Running::start(tidegate(&["serve", "--config", yaml]).env(keys.0, keys.1));
     gateway.says("listening on http://");
     let call = llm_call(CHAT.path, "sk-old-key-000001", &CHAT.body("lab-echo", false));
     let address = SocketAddr::from(([127, 0, 0, 1], port));

@@ -5,6 +5,7 @@ mod retries;
 mod shares;
 mod takeover;
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -18,9 +19,11 @@ use tidegate_scenario::scripted::{Scripted, json_reply};
 fn openai(list: &[(SocketAddr, &str)]) -> String {
     let mut yaml = String::from("providers:\n");
     for (number, (address, more)) in list.iter().enumerate() {
-        yaml.push_str(&format!(
-            "  p{number}: {{ dialect: openai, base_url: http://{address}/v1, api_key: none{more} }}\n"
-        ));
+        writeln!(
+            yaml,
+            "  p{number}: {{ dialect: openai, base_url: http://{address}/v1, api_key: none{more} }}"
+        )
+        .unwrap();
     }
     yaml
 }

@@ -1,8 +1,11 @@
 //! End-to-end scenarios, one module per promise. One binary, so that it links once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+// Figures are printed for whoever reads the log; metrics are counts that happen to be floats.
+#![allow(clippy::print_stdout, clippy::float_cmp, clippy::format_push_string)]
 
 mod bad_input;
+mod egress;
 mod env_start;
 mod failover;
 mod first_answer;
@@ -13,3 +16,4 @@ mod limits;
 mod plain;
 mod relay;
 mod streams;
+mod tls;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use tidegate_lab::provider::{ProviderOptions, spawn_provider};
 use tidegate_scenario::gateway::Gateway;
+use tidegate_scenario::http::Connection;
+use tidegate_scenario::llm::CHAT;
 use tidegate_scenario::scripted::{Scripted, json_reply};
 use tidegate_scenario::until;
 
@@ -55,8 +57,10 @@ fn one_success_forgives_the_failures_before() {
     });
     let lab = spawn_provider(ProviderOptions::default()).unwrap();
     let gateway = Gateway::start(&openai(&[(first.address, ""), (lab.addr, ", priority: 1")]));
+    // One connection: its next exchange begins when the one before has been noted.
+    let mut connection = Connection::open(gateway.address);
     for _ in 0..12 {
-        assert_eq!(chat(&gateway, "lab-echo").status, 200);
+        assert_eq!(connection.send(&CHAT.whole("lab-echo")).reply().status, 200);
     }
     assert_eq!(asked.load(SeqCst), 12);
 }

@@ -96,10 +96,9 @@ fn splitting(status: &'static str, kind: &'static str) -> Scripted {
     Scripted::start(move |_, peer| {
         while let Some(request) = peer.request() {
             let at: usize = request.field("x-split").unwrap().parse().unwrap();
-            let key = request
-                .field("authorization")
-                .map(|value| value.trim_start_matches("Bearer ").to_owned())
-                .unwrap_or_else(|| request.field("x-api-key").unwrap().to_owned());
+            let key =
+                request.field("authorization").or_else(|| request.field("x-api-key")).unwrap();
+            let key = key.trim_start_matches("Bearer ").to_owned();
             let data =
                 format!("{{\"error\":{{\"message\":\"bad key {key} given\",\"type\":\"t\"}}}}");
             let (text, head) = if kind == "events" {

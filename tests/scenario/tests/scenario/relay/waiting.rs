@@ -4,6 +4,7 @@ use tidegate_lab::provider::{ProviderOptions, spawn_provider};
 use tidegate_scenario::gateway::{Gateway, KEY};
 use tidegate_scenario::http::{Connection, get};
 use tidegate_scenario::llm::{CHAT, providers};
+use tidegate_scenario::scripted::unread;
 use tidegate_scenario::until;
 
 #[test]
@@ -34,9 +35,9 @@ fn a_body_that_comes_while_its_request_is_queued_is_complete() {
     let sender = std::thread::spawn(move || {
         std::io::Write::write_all(&mut sending, &[body.as_bytes(), &next].concat()).unwrap();
     });
-    until("the part that is read ahead has come", || {
-        get(gateway.address, "/health");
-        (gateway.metric("tidegate_requests_waiting", "") == 1.0).then_some(())
+    let sender_address = queued.stream.local_addr().unwrap();
+    until("more has come than is read ahead", || {
+        (unread(gateway.address, sender_address)? > 32 * 1024).then_some(())
     });
     drop(first);
     let reply = queued.reply();

@@ -56,7 +56,7 @@ fn a_reply_of_a_hundred_megabytes_passes_in_constant_memory() {
         } else {
             tail.extend_from_slice(&piece[..n]);
         }
-        if total / MIB % 8 == 0 {
+        if (total / MIB).is_multiple_of(8) {
             highest = highest.max(gateway.resident());
         }
     }
