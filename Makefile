@@ -33,6 +33,7 @@ test: ## every test; installs what it needs
 	@scripts/step tools scripts/ready test
 	@scripts/step "build for tests" cargo build --locked --package tidegate
 	@INSTA_UPDATE=no scripts/step "Rust tests" cargo nextest run --locked --workspace --profile $(profile)
+	@scripts/step "bench script" python3 -m unittest discover -q -s bench
 	@scripts/step "doc tests" cargo test --locked --workspace --doc --quiet
 	@TIDEGATE_BIN=$(abspath $(target)/debug/tidegate) scripts/step "SDK suites" $(sdk)/python tests/sdk/run.py
 	@TIDEGATE_BIN=$(abspath $(target)/debug/tidegate) scripts/step "README commands" $(sdk)/python tests/readme/run.py

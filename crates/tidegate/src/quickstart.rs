@@ -50,6 +50,19 @@ fn greeting(address: SocketAddr, key: &str, providers: &[String], lab: bool) -> 
     } else {
         (example_model(providers), format!("{} (found by *_API_KEY)", providers.join(", ")))
     };
+    let request = if model.starts_with("claude") {
+        format!(
+            "curl -N http://{address}/v1/messages \\
+    -H 'x-api-key: {key}' -H 'anthropic-version: 2023-06-01' -H 'Content-Type: application/json' \\
+    -d '{{\"model\":\"{model}\",\"max_tokens\":100,\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'"
+        )
+    } else {
+        format!(
+            "curl -N http://{address}/v1/chat/completions \\
+    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
+    -d '{{\"model\":\"{model}\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'"
+        )
+    };
     format!(
         "Tidegate is ready.
 
@@ -59,17 +72,17 @@ fn greeting(address: SocketAddr, key: &str, providers: &[String], lab: bool) -> 
 
 A first request, streamed:
 
-  curl -N http://{address}/v1/chat/completions \\
-    -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
-    -d '{{\"model\":\"{model}\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'
+  {request}
 
 Clients need two settings: the base URL above and the key. Ctrl-C stops."
     )
 }
 
-/// A model that the first of these providers is known to have.
+/// A model that one of these providers is known to have: of the first with OpenAI's API, or else
+/// of Anthropic.
 fn example_model(providers: &[String]) -> &'static str {
-    match providers.first().map(String::as_str) {
+    let openai = providers.iter().find(|name| *name != "anthropic");
+    match openai.or(providers.first()).map(String::as_str) {
         Some("anthropic") => "claude-haiku-4-5",
         Some("deepinfra" | "together") => "meta-llama/Llama-3.3-70B-Instruct-Turbo",
         Some("xai") => "grok-4",
@@ -87,4 +100,21 @@ fn random_hex() -> anyhow::Result<String> {
         .and_then(|mut source| source.read_exact(&mut bytes))
         .context("cannot read random bytes for the key")?;
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_request_speaks_the_api_of_the_provider_that_was_found() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let with = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            greeting(address, "sk-1", &names, false)
+        };
+        assert!(with(&["anthropic"]).contains("/v1/messages"));
+        assert!(with(&["anthropic", "xai"]).contains("\"model\":\"grok-4\""));
+        assert!(with(&["openai"]).contains("/v1/chat/completions"));
+    }
 }
