@@ -77,9 +77,21 @@ impl Counts {
         let mut member = scanner.open_object("")?;
         while let Some(key) = member {
             counts.member(key, scanner)?;
+            if counts.is_complete() {
+                // Only details of the output can follow, which nobody asks for.
+                break;
+            }
             member = scanner.next_member()?;
         }
         Ok(counts)
+    }
+
+    /// Has OpenAI's object said all that is counted? Anthropic's has no total.
+    fn is_complete(&self) -> bool {
+        self.input.is_some()
+            && self.output.is_some()
+            && self.total.is_some()
+            && self.cache_read.is_some()
     }
 
     fn member(&mut self, key: Token, scanner: &mut Scanner<'_>) -> Result<(), Fault> {

@@ -27,9 +27,9 @@ pub(crate) fn request_head(
     out.push(b' ');
     match (&routed.llm, &endpoint.provider) {
         (Some(call), Some(provider)) => {
-            upstream_path(call.dialect, &provider.base_path, &routed.path, out);
+            upstream_path(call.dialect, &provider.base_path, routed.path(request), out);
         }
-        _ => out.extend_from_slice(&routed.path),
+        _ => out.extend_from_slice(routed.path(request)),
     }
     if let Some(query) = head.query {
         out.push(b'?');

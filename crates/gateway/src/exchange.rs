@@ -120,6 +120,8 @@ enum Sending {
     Whole(usize),
     /// Head written; the body is passed on as it comes.
     Passing,
+    /// Nothing more to compose; the socket, or TLS, may not have taken all of it yet.
+    Flushing,
     /// All written.
     Done,
     /// The endpoint does not take more; it may still have answered.
@@ -259,12 +261,11 @@ impl Attempt<'_> {
                 } else {
                     (timeouts.between_tokens, Reason::BetweenTokensTimeout)
                 };
-                // While the request still moves, the endpoint may be silent.
+                // While the request still moves, the endpoint may be silent; from then on its time
+                // runs.
                 let moved = match &parties.request.body {
-                    Body::Incoming(incoming) if self.sending == Sending::Passing => {
-                        incoming.read_ms.max(self.sent_ms)
-                    }
-                    _ => 0,
+                    Body::Incoming(incoming) => incoming.read_ms.max(self.sent_ms),
+                    _ => self.sent_ms,
                 };
                 if !client.is_blocked() {
                     consider(self.read_ms.max(moved) + quiet, reason);

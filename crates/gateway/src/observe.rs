@@ -18,8 +18,8 @@ pub(crate) struct Observed {
 enum Kind {
     /// An event stream.
     Events(Events),
-    /// A document: its last bytes, where the usage stands.
-    Document { tail: Vec<u8> },
+    /// A document: its last bytes, where the usage stands, or the usage of one that came whole.
+    Document { tail: Vec<u8>, usage: Option<Usage> },
 }
 
 #[derive(Debug)]
@@ -64,14 +64,19 @@ impl Observed {
 
     /// For anything else.
     pub(crate) fn document(call: Call) -> Self {
-        Self { call, kind: Kind::Document { tail: Vec::new() } }
+        Self { call, kind: Kind::Document { tail: Vec::new(), usage: None } }
     }
 
-    /// Looks at the next bytes and says how much may be passed on.
-    pub(crate) fn look(&mut self, bytes: &[u8]) -> Passed {
+    /// Looks at the next bytes and says how much may be passed on. `ended`: they are the last.
+    pub(crate) fn look(&mut self, bytes: &[u8], ended: bool) -> Passed {
         match &mut self.kind {
-            Kind::Document { tail } => {
-                keep_tail(tail, bytes);
+            Kind::Document { tail, usage } => {
+                if ended && tail.is_empty() {
+                    // Most documents come in one piece: they are read where they lie.
+                    *usage = usage_in_body(self.call.dialect, self.call.operation, bytes);
+                } else {
+                    keep_tail(tail, bytes);
+                }
                 Passed { held: Vec::new(), fresh: bytes.len() }
             }
             Kind::Events(events) => events.look(bytes),
@@ -89,7 +94,9 @@ impl Observed {
     /// The usage that was seen.
     pub(crate) fn usage(&self) -> Option<Usage> {
         match &self.kind {
-            Kind::Document { tail } => usage_in_body(self.call.dialect, self.call.operation, tail),
+            Kind::Document { tail, usage } => {
+                usage.or_else(|| usage_in_body(self.call.dialect, self.call.operation, tail))
+            }
             Kind::Events(events) => events.watch.usage(),
         }
     }
@@ -301,7 +308,7 @@ mod tests {
             let mut observed = Observed::events(call, 16 * 1024);
             let mut out = Vec::new();
             for piece in frame.chunks(size) {
-                let passed = observed.look(piece);
+                let passed = observed.look(piece, false);
                 out.extend_from_slice(&passed.held);
                 out.extend_from_slice(&piece[..passed.fresh]);
             }

@@ -64,7 +64,7 @@ async fn answer<'s>(
 
     if let Some(llm) = routed.llm {
         let keep = !client.reply.close && request.is_read();
-        if let Some(list) = builtin::models(snapshot, llm, &routed.path, request, keep) {
+        if let Some(list) = builtin::models(snapshot, llm, routed.path(request), request, keep) {
             record.status = 200;
             reply::deliver(client, &list, snapshot.timeouts.write_stall).await;
             return Ok(());

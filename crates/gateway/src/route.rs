@@ -21,10 +21,17 @@ use crate::request::Request;
 pub(crate) struct Routed<'s> {
     /// The route.
     pub(crate) route: &'s Arc<Route>,
-    /// The normalised path, without the query.
-    pub(crate) path: Vec<u8>,
+    /// The normalised path, without the query, where it differs from the one written.
+    normalised: Option<Vec<u8>>,
     /// What an LLM route was asked for; None on plain routes.
     pub(crate) llm: Option<tidegate_dialect::Call>,
+}
+
+impl Routed<'_> {
+    /// The path as it was matched.
+    pub(crate) fn path<'r>(&'r self, request: &'r Request) -> &'r [u8] {
+        self.normalised.as_deref().unwrap_or_else(|| request.path())
+    }
 }
 
 /// Finds the route, and tells the record, so that every reply from here on is in the caller's
@@ -38,8 +45,7 @@ pub(crate) fn find<'s>(
         return Err(ProxyError::text(Reason::BadRequest, "CONNECT and TRACE are not served here."));
     }
     let path = match normalise(request.path()) {
-        Ok(Cow::Borrowed(path)) => path.to_vec(),
-        Ok(Cow::Owned(path)) => path,
+        Ok(path) => path,
         Err(error) => return Err(ProxyError::text(Reason::BadRequest, error.to_string())),
     };
     let authority = request.head().authority.of(request.bytes());
@@ -69,7 +75,11 @@ pub(crate) fn find<'s>(
         }
     };
     record.llm = llm;
-    Ok(Routed { route, path, llm })
+    let normalised = match path {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(path) => Some(path),
+    };
+    Ok(Routed { route, normalised, llm })
 }
 
 /// What an exchange needs to know of its request besides the bytes.
@@ -153,7 +163,7 @@ pub(crate) fn call<'s>(
             )
         }
         Shape::ModelById => {
-            let name = routed.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            let name = routed.path(request).rsplit(|byte| *byte == b'/').next().unwrap_or_default();
             let name = std::str::from_utf8(name).unwrap_or_default();
             (named(snapshot, Some(name))?, false, Naming::Same)
         }

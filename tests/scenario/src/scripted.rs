@@ -79,6 +79,13 @@ impl Scripted {
 impl Peer {
     /// Reads one request; None when the other side closed.
     pub fn request(&mut self) -> Option<Received> {
+        let (head, framing) = self.request_head()?;
+        let body = self.request_body(framing)?;
+        Some(Received { head, body })
+    }
+
+    /// Reads a request's head, for scripts that answer before they read the body.
+    pub fn request_head(&mut self) -> Option<(String, RequestFraming)> {
         let mut head = RequestHead::default();
         let limits = HeadLimits { bytes: 64 * 1024, fields: 200 };
         let length = loop {
@@ -89,22 +96,26 @@ impl Peer {
             }
         };
         let text: Vec<u8> = self.read.drain(..length).collect();
-        let mut received =
-            Received { head: String::from_utf8_lossy(&text).into_owned(), body: Vec::new() };
-        match head.framing {
+        Some((String::from_utf8_lossy(&text).into_owned(), head.framing))
+    }
+
+    /// Reads the body behind such a head, dechunked; None when it ends too early.
+    pub fn request_body(&mut self, framing: RequestFraming) -> Option<Vec<u8>> {
+        let mut body = Vec::new();
+        match framing {
             RequestFraming::None => {}
             RequestFraming::Length(length) => {
                 let length = usize::try_from(length).expect("a length that fits");
                 while self.read.len() < length {
                     self.more()?;
                 }
-                received.body = self.read.drain(..length).collect();
+                body = self.read.drain(..length).collect();
             }
             RequestFraming::Chunked => {
                 let mut decoder = ChunkedDecoder::default();
                 loop {
                     let decoded = decoder.decode(&mut self.read).expect("sound chunks");
-                    received.body.extend_from_slice(&self.read[decoded.data]);
+                    body.extend_from_slice(&self.read[decoded.data]);
                     self.read.drain(..decoded.consumed);
                     if decoded.done {
                         break;
@@ -113,7 +124,7 @@ impl Peer {
                 }
             }
         }
-        Some(received)
+        Some(body)
     }
 
     /// Reads more; None at the end.
@@ -160,12 +171,23 @@ impl Peer {
 /// Bytes that have come to `socket` from `sender` and that its process has not read yet, as the
 /// kernel counts them; None when there is no such connection.
 pub fn unread(socket: SocketAddr, sender: SocketAddr) -> Option<u64> {
-    let row = format!("{} {} ", in_table(socket), in_table(sender));
+    queues(socket, sender).map(|(_, received)| received)
+}
+
+/// Bytes between a process that writes and one that reads: what `sender`'s socket still holds and
+/// what `socket` has taken in unread; None when there is no such connection.
+pub fn underway(socket: SocketAddr, sender: SocketAddr) -> Option<u64> {
+    Some(queues(sender, socket)?.0 + queues(socket, sender)?.1)
+}
+
+/// The bytes in a socket's send and receive queues.
+fn queues(socket: SocketAddr, peer: SocketAddr) -> Option<(u64, u64)> {
+    let row = format!("{} {} ", in_table(socket), in_table(peer));
     let table = fs::read_to_string("/proc/net/tcp").expect("the table of sockets");
     let line = table.lines().find(|line| line.contains(&row))?;
     // … local remote state tx_queue:rx_queue …
-    let (_, received) = line.split_whitespace().nth(4)?.split_once(':')?;
-    u64::from_str_radix(received, 16).ok()
+    let (sent, received) = line.split_whitespace().nth(4)?.split_once(':')?;
+    Some((u64::from_str_radix(sent, 16).ok()?, u64::from_str_radix(received, 16).ok()?))
 }
 
 /// An IPv4 address as `/proc/net/tcp` writes it.

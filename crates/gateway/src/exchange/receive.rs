@@ -251,7 +251,7 @@ impl Attempt<'_> {
         let mut leftover = Vec::new();
         let mut fresh = data.len();
         if let Some(observed) = &mut body.observed {
-            let passed = observed.look(data);
+            let passed = observed.look(data, ended);
             parties.client.reply.inside_frame = observed.is_inside_frame();
             held = passed.held;
             fresh = passed.fresh;

@@ -50,12 +50,12 @@ impl Attempt<'_> {
                             }
                         }
                     }
-                    self.sending = Sending::Done;
+                    self.sending = Sending::Flushing;
                 }
                 Sending::Passing => match self.pass_on(cx, parties) {
                     Poll::Ready(last) => {
                         if last? {
-                            self.sending = Sending::Done;
+                            self.sending = Sending::Flushing;
                         }
                     }
                     Poll::Pending => {
@@ -66,14 +66,14 @@ impl Attempt<'_> {
                         };
                     }
                 },
-                Sending::Done => {
+                Sending::Flushing => {
                     if ready!(self.stream.poll_flush(cx)).is_err() {
                         return self.broken();
                     }
+                    self.sending = Sending::Done;
                     self.sent_ms = parties.client.now_ms();
-                    return Poll::Ready(Ok(()));
                 }
-                Sending::Broken => return Poll::Ready(Ok(())),
+                Sending::Done | Sending::Broken => return Poll::Ready(Ok(())),
             }
         }
     }

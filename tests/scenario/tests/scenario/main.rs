@@ -14,6 +14,7 @@ mod leaks;
 mod lifecycle;
 mod limits;
 mod plain;
+mod regressions;
 mod relay;
 mod streams;
 mod tls;
