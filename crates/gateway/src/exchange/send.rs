@@ -42,7 +42,10 @@ impl Attempt<'_> {
                     let body = whole_body(self.renamed.as_deref(), parties.request);
                     while let Some(rest) = body.get(sent..).filter(|rest| !rest.is_empty()) {
                         match self.stream.poll_write(cx, &[IoSlice::new(rest)]) {
-                            Poll::Ready(Ok(n)) if n > 0 => sent += n,
+                            Poll::Ready(Ok(n)) if n > 0 => {
+                                sent += n;
+                                self.sent_ms = parties.client.now_ms();
+                            }
                             Poll::Ready(_) => return self.broken(),
                             Poll::Pending => {
                                 self.sending = Sending::Whole(sent);
