@@ -1,11 +1,12 @@
 //! Whether a configuration makes sense: every problem at once, each with its field.
 
+mod listener;
 mod llm;
-mod proxy;
+mod route;
+mod upstream;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -18,9 +19,6 @@ use crate::size::ByteSize;
 
 /// A deadline longer than a day is a slip of the pen.
 const DURATION_MAX: Duration = Duration::from_hours(24);
-
-/// A token that may be tried from a network must not be guessable.
-const NETWORK_TOKEN_MIN: usize = 16;
 
 /// Checks one configuration and says where each problem stands.
 pub(crate) struct Check<'a> {
@@ -37,7 +35,7 @@ pub(crate) fn check(
     collector: &mut Collector,
 ) {
     let mut check = Check { collector, places };
-    addresses(&mut check, config);
+    listener::addresses(&mut check, config);
     limits(&mut check, &config.limits);
     timeouts(&mut check, &config.timeouts);
     if let Some(shards) = config.shards {
@@ -47,8 +45,8 @@ pub(crate) fn check(
     llm::providers(&mut check, config);
     llm::models(&mut check, config);
     llm::retry(&mut check, &config.retry);
-    proxy::upstreams(&mut check, config);
-    proxy::routes(&mut check, config);
+    upstream::upstreams(&mut check, config);
+    route::routes(&mut check, config);
     if let Some(shortage) = budget.memory_shortage() {
         check.warning("limits.memory", shortage);
     }
@@ -144,55 +142,6 @@ impl Check<'_> {
     }
 }
 
-fn addresses(check: &mut Check, config: &Config) {
-    if config.listeners.is_empty() {
-        check.problem("listeners", "needs at least one listener");
-    }
-    let mut bound: Vec<(String, SocketAddr)> = Vec::new();
-    let listeners = config
-        .listeners
-        .iter()
-        .enumerate()
-        .map(|(index, listener)| (format!("listeners[{index}].bind"), listener.bind));
-    let admin = config.admin.iter().map(|admin| ("admin.bind".to_owned(), admin.bind));
-    for (path, bind) in listeners.chain(admin) {
-        if check.is_reported(&path) {
-            continue;
-        }
-        match bound.iter().find(|(_, other)| overlap(*other, bind)) {
-            Some((other, _)) => {
-                let message = format!("{bind} is already taken by {other}");
-                check.problem(&path, message);
-            }
-            None => bound.push((path, bind)),
-        }
-    }
-    if let Some(admin) = &config.admin {
-        let length = admin.token.expose().len();
-        if length == 0 {
-            check.problem("admin.token", "is empty");
-        } else if !is_visible_ascii(admin.token.expose()) {
-            check.problem("admin.token", "must be visible ASCII characters without spaces");
-        } else if !admin.bind.ip().is_loopback() && length < NETWORK_TOKEN_MIN {
-            let message = format!(
-                "must have {NETWORK_TOKEN_MIN} characters or more, because admin.bind {} is not loopback",
-                admin.bind
-            );
-            check.problem("admin.token", message);
-        }
-    }
-}
-
-/// Two addresses that cannot both be bound: equal ones, and one of which covers the other. Port 0
-/// is always a new port.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let covers = a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() == b.port()
-        && a.port() != 0
-        && a.is_ipv4() == b.is_ipv4()
-        && (a.ip() == b.ip() || covers)
-}
-
 fn limits(check: &mut Check, limits: &Limits) {
     check.within("limits.connections", &limits.connections, 1..=10_000_000);
     check.within("limits.requests", &limits.requests, 1..=1_000_000);
@@ -249,6 +198,11 @@ pub(crate) fn is_visible_ascii(text: &str) -> bool {
 pub(crate) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// What can stand in a request line as it is.
+fn is_request_target(path: &str) -> bool {
+    path.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// A provider's or upstream's connection limit and address in one place.

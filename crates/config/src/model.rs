@@ -1,10 +1,12 @@
-//! The configuration as plain values: the top level, listeners, limits and deadlines.
+//! The configuration as plain values: the top level, admin, limits and deadlines.
 //!
 //! Doc comments of fields become the descriptions of the JSON Schema; `Default` values are the
 //! documented defaults.
 
+mod listener;
 mod llm;
-mod proxy;
+mod route;
+mod upstream;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -13,10 +15,12 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use listener::Listener;
 pub use llm::{
     Caller, Cooldown, Model, ModelBalance, Priority, Provider, ProviderTimeouts, Retry, Target,
 };
-pub use proxy::{Algorithm, Balance, Endpoint, Health, Route, Upstream};
+pub use route::Route;
+pub use upstream::{Algorithm, Balance, Endpoint, Health, Upstream};
 
 use crate::duration::{self, DurationText};
 use crate::secret::Secret;
@@ -73,22 +77,6 @@ impl Default for Config {
             retry: Retry::default(),
             log: Log::default(),
         }
-    }
-}
-
-/// One bound address, HTTP/1.1.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Listener {
-    /// IP address and port, such as `0.0.0.0:8080` or `[::]:8080`.
-    #[schemars(with = "String")]
-    pub bind: SocketAddr,
-}
-
-impl Default for Listener {
-    /// Loopback only: a gateway is opened to a network by writing so.
-    fn default() -> Self {
-        Self { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)) }
     }
 }
 

@@ -2,11 +2,13 @@
 //! looked at here; whether values make sense is the matter of `check`, which imports go through
 //! too.
 
+mod listener;
 mod llm;
-mod proxy;
+mod route;
+mod upstream;
 
 use crate::model::{
-    Admin, Config, Limits, Listener, Log, LogFormat, LogLevel, Queue, Timeouts, default_admin_bind,
+    Admin, Config, Limits, Log, LogFormat, LogLevel, Queue, Timeouts, default_admin_bind,
 };
 use crate::reader::{Reader, Value, set};
 use crate::secret::Secret;
@@ -22,7 +24,7 @@ pub(crate) fn config(reader: &mut Reader, root: Option<&Node>) -> Option<Config>
     let value = Value { node, path: String::new() };
     let mut fields = reader.fields(&value, "Config")?;
     if let Some(value) = fields.section(reader, "listeners") {
-        config.listeners = listeners(reader, &value);
+        config.listeners = listener::listeners(reader, &value);
     }
     if let Some(value) = fields.section(reader, "admin") {
         config.admin = admin(reader, &value);
@@ -49,10 +51,10 @@ pub(crate) fn config(reader: &mut Reader, root: Option<&Node>) -> Option<Config>
         config.models = llm::models(reader, &value);
     }
     if let Some(value) = fields.section(reader, "upstreams") {
-        config.upstreams = proxy::upstreams(reader, &value);
+        config.upstreams = upstream::upstreams(reader, &value);
     }
     if let Some(value) = fields.section(reader, "routes") {
-        config.routes = proxy::routes(reader, &value);
+        config.routes = route::routes(reader, &value);
     }
     if let Some(value) = fields.section(reader, "retry") {
         llm::retry(reader, &value, &mut config.retry);
@@ -62,22 +64,6 @@ pub(crate) fn config(reader: &mut Reader, root: Option<&Node>) -> Option<Config>
     }
     reader.finish(fields);
     Some(config)
-}
-
-fn listeners(reader: &mut Reader, value: &Value) -> Vec<Listener> {
-    let items = reader.list(value);
-    items.iter().map(|value| listener(reader, value)).collect()
-}
-
-fn listener(reader: &mut Reader, value: &Value) -> Listener {
-    let mut listener = Listener::default();
-    if let Some(mut fields) = reader.fields(value, "Listener") {
-        if let Some(value) = fields.required(reader, "bind") {
-            set(&mut listener.bind, reader.socket_address(&value));
-        }
-        reader.finish(fields);
-    }
-    listener
 }
 
 fn admin(reader: &mut Reader, value: &Value) -> Option<Admin> {

@@ -33,11 +33,11 @@ mod upstream;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tidegate_snapshot::Shared;
+use tidegate_snapshot::{Shared, Snapshot};
 use tokio::sync::mpsc;
 
 use admission::Gates;
@@ -53,6 +53,10 @@ pub struct Gateway {
     /// Configured address to bound address (they differ for port 0).
     bound: BTreeMap<SocketAddr, SocketAddr>,
 }
+
+/// Sockets that are bound and not yet accepted on, one per shard and address.
+#[derive(Debug)]
+pub struct Fresh(Vec<(SocketAddr, Vec<TcpListener>)>);
 
 #[derive(Debug)]
 struct Handle {
@@ -76,43 +80,53 @@ impl Gateway {
                 .spawn(move || shard::run(index, shared, gates, receiver))?;
             gateway.shards.push(Handle { commands, thread });
         }
-        if let Err(error) = gateway.listen(&shared.snapshot.load().binds) {
-            gateway.stop();
-            return Err(error);
+        let snapshot = shared.snapshot.load();
+        match gateway.bind(&snapshot) {
+            Ok(fresh) => gateway.listen(fresh, &snapshot),
+            Err(error) => {
+                gateway.stop();
+                return Err(error);
+            }
         }
         Ok(gateway)
     }
 
-    /// Makes the set of addresses listened on equal to `wanted`. On an error nothing has changed.
-    pub fn listen(&mut self, wanted: &[SocketAddr]) -> io::Result<()> {
-        let mut fresh = Vec::new();
-        for address in wanted {
-            if self.bound.contains_key(address) || fresh.iter().any(|(a, _)| a == address) {
+    /// Binds the addresses of the snapshot that are not bound yet. Nothing is accepted on them
+    /// before [`Gateway::listen`].
+    pub fn bind(&self, snapshot: &Snapshot) -> io::Result<Fresh> {
+        let mut fresh: Vec<(SocketAddr, Vec<TcpListener>)> = Vec::new();
+        for listener in &snapshot.listeners {
+            let address = listener.bind;
+            if self.bound.contains_key(&address) || fresh.iter().any(|(a, _)| *a == address) {
                 continue;
             }
             let ours = self.bound.values().any(|bound| bound.port() == address.port());
-            let sockets = shard::bind(*address, self.shards.len(), ours).map_err(|error| {
+            let sockets = listener::bind(address, self.shards.len(), ours).map_err(|error| {
                 io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
             })?;
-            fresh.push((*address, sockets));
+            fresh.push((address, sockets));
         }
-        for (address, sockets) in fresh {
-            if let Some(first) = sockets.first() {
-                self.bound.insert(address, first.local_addr()?);
+        Ok(Fresh(fresh))
+    }
+
+    /// Makes the set of addresses listened on equal to that of the snapshot, which is in force.
+    pub fn listen(&mut self, fresh: Fresh, snapshot: &Snapshot) {
+        for (address, sockets) in fresh.0 {
+            if let Some(bound) = sockets.first().and_then(|socket| socket.local_addr().ok()) {
+                self.bound.insert(address, bound);
             }
             for (handle, socket) in self.shards.iter().zip(sockets) {
-                handle.tell(Command::Listen(vec![socket]));
+                handle.tell(Command::Listen(address, socket));
             }
         }
-        let gone: Vec<_> =
-            self.bound.iter().filter(|(a, _)| !wanted.contains(a)).map(|(a, b)| (*a, *b)).collect();
-        for (address, bound) in gone {
+        let wanted = |address: &SocketAddr| snapshot.listener(*address).is_some();
+        let gone: Vec<_> = self.bound.keys().filter(|a| !wanted(a)).copied().collect();
+        for address in gone {
             self.bound.remove(&address);
             for handle in &self.shards {
-                handle.tell(Command::Unlisten(bound));
+                handle.tell(Command::Unlisten(address));
             }
         }
-        Ok(())
     }
 
     /// The addresses that are listened on, as bound.

@@ -62,20 +62,20 @@ fn socket(address: SocketAddr, share: bool) -> io::Result<StdListener> {
 pub(crate) struct Listening(Vec<(SocketAddr, AbortHandle)>);
 
 impl Listening {
-    /// Begins to accept on a bound socket.
-    pub(crate) fn open(&mut self, shard: &Rc<Shard>, socket: StdListener) {
-        let opened = socket.local_addr().and_then(|a| Ok((a, TcpListener::from_std(socket)?)));
-        match opened {
-            Ok((address, listener)) => {
+    /// Begins to accept on a bound socket. `bind`: the listener's configured address, by which its
+    /// settings are found in the snapshot.
+    pub(crate) fn open(&mut self, shard: &Rc<Shard>, bind: SocketAddr, socket: StdListener) {
+        match TcpListener::from_std(socket) {
+            Ok(listener) => {
                 let shard = Rc::clone(shard);
-                let task = tokio::task::spawn_local(accept(shard, listener));
-                self.0.push((address, task.abort_handle()));
+                let task = tokio::task::spawn_local(accept(shard, bind, listener));
+                self.0.push((bind, task.abort_handle()));
             }
             Err(error) => tracing::error!(%error, "cannot listen"),
         }
     }
 
-    /// Stops accepting on one address.
+    /// Stops accepting for one configured address.
     pub(crate) fn close(&mut self, address: SocketAddr) {
         self.0.retain(|(open, task)| {
             let keep = *open != address;
@@ -94,10 +94,10 @@ impl Listening {
     }
 }
 
-async fn accept(shard: Rc<Shard>, listener: TcpListener) {
+async fn accept(shard: Rc<Shard>, bind: SocketAddr, listener: TcpListener) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => welcome(&shard, stream, peer),
+            Ok((stream, peer)) => welcome(&shard, bind, stream, peer),
             Err(error) => {
                 shard.cell().accept_errors.add(1);
                 if is_passing(&error) {
@@ -122,10 +122,13 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-fn welcome(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr) {
+fn welcome(shard: &Rc<Shard>, bind: SocketAddr, stream: TcpStream, peer: SocketAddr) {
     shard.cell().accepted.add(1);
     let counted = Counted::new(shard);
-    let limit = shard.snapshot().limits.connections;
+    let snapshot = shard.snapshot();
+    // A reload that takes a listener away closes its sockets in a moment.
+    let Some(_listener) = snapshot.listener(bind) else { return };
+    let limit = snapshot.limits.connections;
     if counted.open > limit + RESERVE {
         shard.cell().ended[Reason::ConnectionsFull as usize].add(1);
         // Best effort: the socket is new, so that its send buffer has room.

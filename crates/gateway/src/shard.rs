@@ -1,6 +1,7 @@
 //! A shard: one thread of the data plane with its own listeners, pools, timers and buffers.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,17 +15,17 @@ use tokio::sync::mpsc;
 
 use crate::admission::{Gates, Queue};
 use crate::buffer::{Buffers, Scratch};
-use crate::listener::{self, Listening};
+use crate::listener::Listening;
 use crate::timer::{TICK_MS, Timers};
 use crate::upstream::pool::Pool;
 
 /// What the rest of the process asks of a shard.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Accept on these sockets too.
-    Listen(Vec<std::net::TcpListener>),
-    /// Stop accepting on this address.
-    Unlisten(std::net::SocketAddr),
+    /// Accept on this socket too, for the listener with this configured address.
+    Listen(SocketAddr, std::net::TcpListener),
+    /// Stop accepting for the listener with this configured address.
+    Unlisten(SocketAddr),
     /// Close idle connections, and each other one after its exchange.
     Drain,
     /// Stop accepting anywhere.
@@ -226,10 +227,8 @@ async fn live(shard: Rc<Shard>, mut commands: mpsc::Receiver<Command>) {
         tokio::select! {
             biased;
             command = commands.recv() => match command {
-                Some(Command::Listen(sockets)) => {
-                    for socket in sockets {
-                        listening.open(&shard, socket);
-                    }
+                Some(Command::Listen(address, socket)) => {
+                    listening.open(&shard, address, socket);
                 }
                 Some(Command::Unlisten(address)) => listening.close(address),
                 Some(Command::Drain) => shard.timers.wake_all(),
@@ -254,6 +253,3 @@ async fn live(shard: Rc<Shard>, mut commands: mpsc::Receiver<Command>) {
         }
     }
 }
-
-/// Re-exported so that `lib.rs` binds sockets the way shards expect them.
-pub(crate) use listener::bind;

@@ -150,11 +150,15 @@ impl Server {
                 return tracing::error!("reload refused, the old configuration stays: {error}");
             }
         };
-        if let Err(error) = self.gateway.listen(&snapshot.binds) {
-            return tracing::error!("reload refused, the old configuration stays: {error}");
-        }
-        let generation = snapshot.generation;
-        self.shared.snapshot.store(Arc::new(snapshot));
+        let fresh = match self.gateway.bind(&snapshot) {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                return tracing::error!("reload refused, the old configuration stays: {error}");
+            }
+        };
+        let (generation, snapshot) = (snapshot.generation, Arc::new(snapshot));
+        self.shared.snapshot.store(Arc::clone(&snapshot));
+        self.gateway.listen(fresh, &snapshot);
         self.shared.live.forget_unused();
         tracing::info!(generation, "reloaded");
     }

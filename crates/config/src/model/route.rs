@@ -1,0 +1,26 @@
+//! The model of routes: a match and where it leads.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// A match and where it leads: `llm: true` or an `upstream`, exactly one. The longest matching path
+/// wins; a route with a host beats one without.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct Route {
+    /// The host name asked for. Absent: any.
+    pub host: Option<String>,
+    /// The beginning of the path.
+    pub path: String,
+    /// Leads to the LLM relay.
+    pub llm: bool,
+    /// Leads to this upstream.
+    pub upstream: Option<String>,
+}
+
+impl Default for Route {
+    fn default() -> Self {
+        Self { host: None, path: "/".to_owned(), llm: false, upstream: None }
+    }
+}
