@@ -178,6 +178,7 @@ fn timeouts(check: &mut Check, timeouts: &Timeouts) {
         ("stream", timeouts.stream),
         ("write_stall", timeouts.write_stall),
         ("upstream_idle", timeouts.upstream_idle),
+        ("upgrade", timeouts.upgrade),
     ] {
         check.deadline(&below("timeouts", key), value);
     }

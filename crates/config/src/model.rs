@@ -207,6 +207,10 @@ pub struct Timeouts {
     #[serde(serialize_with = "duration::serialize")]
     #[schemars(with = "DurationText")]
     pub upstream_idle: Duration,
+    /// How long exchanges in flight may go on in the old process after a binary upgrade.
+    #[serde(serialize_with = "duration::serialize")]
+    #[schemars(with = "DurationText")]
+    pub upgrade: Duration,
 }
 
 impl Default for Timeouts {
@@ -224,6 +228,7 @@ impl Default for Timeouts {
             heartbeat: Duration::from_secs(15),
             drain: Duration::from_secs(30),
             upstream_idle: Duration::from_mins(1),
+            upgrade: Duration::from_hours(1),
         }
     }
 }

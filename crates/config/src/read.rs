@@ -137,6 +137,7 @@ fn timeouts(reader: &mut Reader, value: &Value, timeouts: &mut Timeouts) {
         ("heartbeat", &mut timeouts.heartbeat),
         ("drain", &mut timeouts.drain),
         ("upstream_idle", &mut timeouts.upstream_idle),
+        ("upgrade", &mut timeouts.upgrade),
     ] {
         if let Some(value) = fields.take(reader, key) {
             set(place, reader.duration(&value));

@@ -169,6 +169,7 @@ fn timeouts(timeouts: &Timeouts) -> Fields {
         ("heartbeat", timeouts.heartbeat, default.heartbeat),
         ("drain", timeouts.drain, default.drain),
         ("upstream_idle", timeouts.upstream_idle, default.upstream_idle),
+        ("upgrade", timeouts.upgrade, default.upgrade),
     ] {
         add(&mut fields, key, &value, &default, |value| format_duration(*value));
     }

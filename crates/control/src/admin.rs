@@ -35,15 +35,22 @@ pub(crate) struct Opened {
     router: Router,
 }
 
-/// Binds the admin listener. Must be called inside the runtime that will serve it.
+/// Binds the admin listener, or takes the socket that was handed over. Must be called inside the
+/// runtime that will serve it. Answers with a second handle of the socket too.
 pub(crate) fn open(
     shared: &Arc<Shared>,
     bind: AdminBind,
-) -> Result<(Opened, SocketAddr), ControlError> {
+    socket: Option<TcpListener>,
+) -> Result<(Opened, TcpListener), ControlError> {
     let failed = |source| ControlError::Bind { address: bind.bind, source };
-    let listener = TcpListener::bind(bind.bind).map_err(failed)?;
+    let listener = match socket {
+        // Another address may be configured by now.
+        Some(socket) if socket.local_addr().is_ok_and(|at| serves(at, bind.bind)) => socket,
+        _ => TcpListener::bind(bind.bind).map_err(failed)?,
+    };
     listener.set_nonblocking(true).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
+    let second = listener.try_clone().map_err(failed)?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
     let admin = Admin {
         shared: Arc::clone(shared),
@@ -51,7 +58,12 @@ pub(crate) fn open(
         token: auth::Token::new(shared, bind.token),
     };
     info!(%address, "admin listener");
-    Ok((Opened { listener, router: router(Arc::new(admin)) }, address))
+    Ok((Opened { listener, router: router(Arc::new(admin)) }, second))
+}
+
+/// Is a socket bound to what is asked for? Port 0 asks for any.
+fn serves(bound: SocketAddr, asked: SocketAddr) -> bool {
+    bound.ip() == asked.ip() && (asked.port() == 0 || asked.port() == bound.port())
 }
 
 impl Opened {

@@ -22,7 +22,7 @@ mod reload;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,10 +41,12 @@ const BLOCKING_THREADS_MAX: usize = names::LOOKUPS_MAX + 1;
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// What is fixed when the control plane starts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Options {
     /// The admin listener; without it there is none.
     pub admin: Option<AdminBind>,
+    /// The admin listener's socket, from the process whose place we take; else it is bound anew.
+    pub admin_socket: Option<TcpListener>,
 }
 
 /// Where the admin listener is and what opens it.
@@ -83,7 +85,8 @@ pub enum ControlError {
 #[derive(Debug)]
 pub struct Control {
     runtime: Option<Runtime>,
-    admin_address: Option<SocketAddr>,
+    /// A second handle of the admin listener's socket, and the task that accepts on it.
+    admin: Option<(TcpListener, tokio::task::AbortHandle)>,
 }
 
 impl Control {
@@ -98,23 +101,34 @@ impl Control {
             .map_err(ControlError::Threads)?;
         // Sockets register with the runtime that is entered.
         let entered = runtime.enter();
-        let opened = options.admin.map(|admin| admin::open(&shared, admin)).transpose()?;
-        let admin_address = opened.as_ref().map(|(_, address)| *address);
-        if let Some((admin, _)) = opened {
-            runtime.spawn(admin.serve());
-        }
+        let socket = options.admin_socket;
+        let opened = options.admin.map(|admin| admin::open(&shared, admin, socket)).transpose()?;
+        let admin =
+            opened.map(|(admin, socket)| (socket, runtime.spawn(admin.serve()).abort_handle()));
         let live = Arc::clone(&shared.live);
         let snapshots = reload::watch(shared);
         runtime.spawn(names::keep_fresh(Arc::clone(&live), snapshots.clone()));
         runtime.spawn(health::run(snapshots));
         runtime.spawn(monitor::run(live));
         drop(entered);
-        Ok(Self { runtime: Some(runtime), admin_address })
+        Ok(Self { runtime: Some(runtime), admin })
     }
 
     /// The address that the admin listener has.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin_address
+        self.admin_socket()?.local_addr().ok()
+    }
+
+    /// The admin listener's socket, to be handed over to the process that takes our place.
+    pub fn admin_socket(&self) -> Option<&TcpListener> {
+        self.admin.as_ref().map(|(socket, _)| socket)
+    }
+
+    /// Stops accepting on the admin listener.
+    pub fn close_admin(&mut self) {
+        if let Some((_, task)) = self.admin.take() {
+            task.abort();
+        }
     }
 
     /// Ends the threads; waits for them for a second at most.

@@ -1,9 +1,10 @@
 //! A client connection: read a head, hand the request to the pipeline, keep alive or close.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
 
+use tidegate_policy::balance::mix;
 use tidegate_snapshot::{Reason, Snapshot};
 use tidegate_wire::http1::head::{HeadLimits, parse_request};
 use tokio::net::TcpStream;
@@ -84,14 +85,26 @@ async fn first_bytes(
             (false, true) => timeouts.head.max(timeouts.keep_alive),
             (false, false) => timeouts.keep_alive,
         };
-        let closing = !first && shard.live().is_draining();
-        if closing || client.timer.passed(began + patience) {
+        let mut until = began + patience;
+        if !first && let Some(end) = shard.live().idle_ends_at(mark(client.peer)) {
+            until = until.min(end);
+        }
+        if client.timer.passed(until) {
             return Poll::Ready(None);
         }
-        client.timer.arm(began + patience, cx.waker());
+        client.timer.arm(until, cx.waker());
         Poll::Pending
     })
     .await
+}
+
+/// A number that spreads connections evenly and costs no memory.
+fn mark(peer: SocketAddr) -> u64 {
+    let ip = match peer.ip() {
+        IpAddr::V4(v4) => u64::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits() as u64,
+    };
+    mix(mix(ip) ^ u64::from(peer.port()))
 }
 
 /// Reads the rest of a head and answers the request.

@@ -50,8 +50,19 @@ const COMMANDS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Gateway {
     shards: Vec<Handle>,
-    /// Configured address to bound address (they differ for port 0).
-    bound: BTreeMap<SocketAddr, SocketAddr>,
+    /// By configured address.
+    bound: BTreeMap<SocketAddr, Bound>,
+    /// Sockets of the process before us that no listener has claimed yet.
+    inherited: Vec<(SocketAddr, TcpListener)>,
+}
+
+/// A listener's sockets.
+#[derive(Debug)]
+struct Bound {
+    /// The address as bound; it differs from the configured one for port 0.
+    address: SocketAddr,
+    /// A second handle of each, for handing them over. A socket closes with its last handle.
+    sockets: Vec<TcpListener>,
 }
 
 /// Sockets that are bound and not yet accepted on, one per shard and address.
@@ -66,12 +77,18 @@ struct Handle {
 
 impl Gateway {
     /// Starts a thread for each shard of `shared` and listens on the addresses of its snapshot.
+    /// `inherited`: listening sockets of the process before us, by the configured address of their
+    /// listener; those that the snapshot does not name are closed.
     ///
     /// Fails when an address cannot be bound; nothing is left running then.
-    pub fn start(shared: &Arc<Shared>) -> io::Result<Self> {
+    pub fn start(
+        shared: &Arc<Shared>,
+        inherited: Vec<(SocketAddr, TcpListener)>,
+    ) -> io::Result<Self> {
         let count = shared.live.shard_count();
         let gates = Gates::new(count);
-        let mut gateway = Self { shards: Vec::with_capacity(count), bound: BTreeMap::new() };
+        let mut gateway =
+            Self { shards: Vec::with_capacity(count), bound: BTreeMap::new(), inherited };
         for index in 0..count {
             let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
             let (shared, gates) = (Arc::clone(shared), Arc::clone(&gates));
@@ -82,7 +99,10 @@ impl Gateway {
         }
         let snapshot = shared.snapshot.load();
         match gateway.bind(&snapshot) {
-            Ok(fresh) => gateway.listen(fresh, &snapshot),
+            Ok(fresh) => {
+                gateway.listen(fresh, &snapshot);
+                gateway.inherited.clear();
+            }
             Err(error) => {
                 gateway.stop();
                 return Err(error);
@@ -100,10 +120,18 @@ impl Gateway {
             if self.bound.contains_key(&address) || fresh.iter().any(|(a, _)| *a == address) {
                 continue;
             }
-            let ours = self.bound.values().any(|bound| bound.port() == address.port());
-            let sockets = listener::bind(address, self.shards.len(), ours).map_err(|error| {
+            let cannot = |error: io::Error| {
                 io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-            })?;
+            };
+            let inherited = self.inherited.iter().filter(|(listener, _)| *listener == address);
+            let inherited: io::Result<Vec<_>> = inherited.map(|(_, s)| s.try_clone()).collect();
+            let mut sockets = inherited.map_err(cannot)?;
+            if sockets.is_empty() {
+                let ours = self.bound.values().any(|bound| bound.address.port() == address.port());
+                sockets = listener::bind(address, self.shards.len(), ours).map_err(cannot)?;
+            } else {
+                listener::bind_more(&mut sockets, self.shards.len()).map_err(cannot)?;
+            }
             fresh.push((address, sockets));
         }
         Ok(Fresh(fresh))
@@ -111,12 +139,15 @@ impl Gateway {
 
     /// Makes the set of addresses listened on equal to that of the snapshot, which is in force.
     pub fn listen(&mut self, fresh: Fresh, snapshot: &Snapshot) {
-        for (address, sockets) in fresh.0 {
-            if let Some(bound) = sockets.first().and_then(|socket| socket.local_addr().ok()) {
-                self.bound.insert(address, bound);
-            }
-            for (handle, socket) in self.shards.iter().zip(sockets) {
-                handle.tell(Command::Listen(address, socket));
+        for (configured, sockets) in fresh.0 {
+            let Some(address) = sockets.first().and_then(|socket| socket.local_addr().ok()) else {
+                continue;
+            };
+            let kept = sockets.iter().filter_map(|socket| socket.try_clone().ok()).collect();
+            self.bound.insert(configured, Bound { address, sockets: kept });
+            // A process before us may have had more shards: then one accepts on several sockets.
+            for (handle, socket) in self.shards.iter().cycle().zip(sockets) {
+                handle.tell(Command::Listen(configured, socket));
             }
         }
         let wanted = |address: &SocketAddr| snapshot.listener(*address).is_some();
@@ -131,7 +162,7 @@ impl Gateway {
 
     /// The addresses that are listened on, as bound.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.bound.values().copied().collect()
+        self.bound.values().map(|bound| bound.address).collect()
     }
 
     /// Tells idle connections to close. The live state must say that it drains.
@@ -141,8 +172,17 @@ impl Gateway {
         }
     }
 
-    /// Stops accepting.
-    pub fn close_listeners(&self) {
+    /// The listening sockets with the configured address of their listener, to be handed over to
+    /// the process after us.
+    pub fn sockets(&self) -> Vec<(SocketAddr, &TcpListener)> {
+        let listeners = self.bound.iter();
+        listeners.flat_map(|(at, bound)| bound.sockets.iter().map(|s| (*at, s))).collect()
+    }
+
+    /// Stops accepting. Connections that the kernel has accepted on sockets which were handed over
+    /// go to the process that has them now.
+    pub fn close_listeners(&mut self) {
+        self.bound.clear();
         for handle in &self.shards {
             handle.tell(Command::CloseListeners);
         }

@@ -43,6 +43,20 @@ pub(crate) fn bind(address: SocketAddr, shards: usize, ours: bool) -> io::Result
     Ok(sockets)
 }
 
+/// Adds sockets to those that were inherited, until there is one per shard.
+pub(crate) fn bind_more(sockets: &mut Vec<StdListener>, shards: usize) -> io::Result<()> {
+    let Some(address) = sockets.first().map(StdListener::local_addr).transpose()? else {
+        return Ok(());
+    };
+    for inherited in sockets.iter() {
+        inherited.set_nonblocking(true)?;
+    }
+    while sockets.len() < shards {
+        sockets.push(socket(address, true)?);
+    }
+    Ok(())
+}
+
 fn socket(address: SocketAddr, share: bool) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;

@@ -152,6 +152,7 @@ fn timeouts(written: &config::Timeouts) -> Timeouts {
         heartbeat: ms(written.heartbeat),
         drain: ms(written.drain),
         upstream_idle: ms(written.upstream_idle),
+        upgrade: ms(written.upgrade),
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
@@ -34,7 +34,13 @@ pub struct Gauges {
     pub ended_per_second: AtomicU64,
     /// Shutting down: no new work is wanted.
     pub draining: AtomicBool,
+    /// When idle connections begin to close ([`Live::now_ms`]) and how long they take (ms).
+    drain: (AtomicU64, AtomicU64),
 }
+
+/// Idle connections that a shutdown closes per second: all at once, their clients would come back
+/// all at once, to whoever is left.
+const CLOSED_PER_SECOND: u64 = 10_000;
 
 /// A host name and its addresses of the moment; the control plane keeps them fresh.
 #[derive(Debug)]
@@ -142,9 +148,31 @@ impl Live {
         self.epoch
     }
 
-    /// Begins the shutdown: health turns to 503, connections close after their exchange.
-    pub fn begin_drain(&self) {
+    /// Begins the shutdown: health turns to 503, connections close after their exchange. Those that
+    /// are still idle after `grace` close at a bounded pace: until then each that asks for something
+    /// gets its answer and is told to close, and no request crosses a close on its way.
+    pub fn begin_drain(&self, grace: Duration) {
+        let open = self.gauges.connections.load(Relaxed) as u64;
+        let (began, spread) = &self.gauges.drain;
+        began.store(self.now_ms() + grace.as_millis() as u64, Relaxed);
+        spread.store(open * 1000 / CLOSED_PER_SECOND, Relaxed);
         self.gauges.draining.store(true, Release);
+    }
+
+    /// When an idle connection closes in a shutdown ([`Live::now_ms`]); `mark` is a uniformly
+    /// random number of that connection. None while there is no shutdown.
+    pub fn idle_ends_at(&self, mark: u64) -> Option<u64> {
+        let (began, spread) = &self.gauges.drain;
+        self.is_draining().then(|| {
+            let spread = u128::from(spread.load(Relaxed));
+            began.load(Relaxed) + ((u128::from(mark) * spread) >> 64) as u64
+        })
+    }
+
+    /// Has each idle connection had its turn to close?
+    pub fn has_closed_idle(&self) -> bool {
+        self.gauges.connections.load(Relaxed) == 0
+            || self.idle_ends_at(u64::MAX).is_some_and(|last| last <= self.now_ms())
     }
 
     /// Is the process shutting down?

@@ -96,6 +96,8 @@ pub struct Timeouts {
     pub drain: u64,
     /// Idle pooled connection.
     pub upstream_idle: u64,
+    /// What is in flight in the old process after a binary upgrade.
+    pub upgrade: u64,
 }
 
 impl Snapshot {

@@ -4,12 +4,15 @@ mod bench;
 mod check;
 mod cli;
 mod files;
+mod handover;
 mod import;
 mod lab;
 mod logging;
+mod notify;
 mod quickstart;
 mod reload;
 mod serve;
+mod upgrade;
 
 use std::process::ExitCode;
 

@@ -1,5 +1,6 @@
 //! `tidegate serve`: both planes, reloads, and the drain at the end.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,13 @@ use tidegate_control::{AdminBind, Control, Options};
 use tidegate_gateway::Gateway;
 use tidegate_snapshot::{Live, Shared, compile};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::cli::ServeOptions;
+use crate::handover::Owner;
+use crate::notify::notify;
 use crate::reload::Origin;
+use crate::upgrade::{Inherited, Program, hand_over};
 use crate::{Failure, files, logging};
 
 /// How often the configuration file is looked at.
@@ -55,12 +60,24 @@ pub(crate) struct Server {
     shared: Arc<Shared>,
     pub(crate) gateway: Gateway,
     control: Control,
+    /// From the process before us, until we have told it that we are ready.
+    inherited: Inherited,
+}
+
+/// Why the main loop has ended.
+enum End {
+    /// A signal said so.
+    Stop,
+    /// Another process has taken our place.
+    Replaced,
 }
 
 impl Server {
     /// Starts both planes.
     pub(crate) fn start(config: Config) -> Result<Self, Failure> {
         raise_file_limit(&config);
+        let mut inherited =
+            Inherited::receive().context("cannot take the old process's sockets")?;
         let shards = config.shards.unwrap_or_else(files::cores);
         let live = Live::new(shards);
         let options = Options {
@@ -68,6 +85,7 @@ impl Server {
                 bind: admin.bind,
                 token: admin.token.expose().to_owned(),
             }),
+            admin_socket: inherited.admin.take(),
         };
         let snapshot = compile(Arc::new(config), &live, 1)
             .map_err(|error| Failure::User(error.to_string()))?;
@@ -75,17 +93,20 @@ impl Server {
         tidegate_control::resolve_once(&shared.live, FIRST_NAMES);
         let control = Control::start(Arc::clone(&shared), options)
             .map_err(|error| Failure::User(error.to_string()))?;
-        let gateway = Gateway::start(&shared).map_err(|error| Failure::User(error.to_string()))?;
-        Ok(Self { shared, gateway, control })
+        let gateway = Gateway::start(&shared, std::mem::take(&mut inherited.listeners))
+            .map_err(|error| Failure::User(error.to_string()))?;
+        Ok(Self { shared, gateway, control, inherited })
     }
 
-    /// Reloads on SIGHUP and when the file changes; drains on SIGTERM and SIGINT. `ready` is called
-    /// once signals are heard: what is announced before could be stopped the hard way.
+    /// Reloads on SIGHUP and when the file changes; starts the new binary on SIGUSR2; drains on
+    /// SIGTERM and SIGINT. `ready` is called once signals are heard: what is announced before could
+    /// be stopped the hard way.
     pub(crate) fn run(
         mut self,
         origin: &Origin,
         ready: impl FnOnce(&Self) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
+        let program = Program::current().context("cannot tell which program this is")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -94,10 +115,14 @@ impl Server {
             let mut hangup = signal(SignalKind::hangup()).context("cannot take SIGHUP")?;
             let mut terminate = signal(SignalKind::terminate()).context("cannot take SIGTERM")?;
             let mut interrupt = signal(SignalKind::interrupt()).context("cannot take SIGINT")?;
+            let mut upgrade = signal(SignalKind::user_defined2()).context("cannot take SIGUSR2")?;
             ready(&self)?;
+            notify("READY=1");
+            std::mem::take(&mut self.inherited).ready();
+            let mut successor: Option<oneshot::Receiver<io::Result<u32>>> = None;
             let mut file_check = tokio::time::interval(FILE_CHECK);
             let mut stamp = origin.stamp();
-            loop {
+            let end = loop {
                 tokio::select! {
                     _ = hangup.recv() => {
                         stamp = origin.stamp();
@@ -110,12 +135,35 @@ impl Server {
                             self.reload(origin);
                         }
                     }
-                    _ = terminate.recv() => break,
-                    _ = interrupt.recv() => break,
+                    _ = upgrade.recv() => {
+                        if successor.is_some() {
+                            tracing::warn!("an upgrade is under way already");
+                        } else if matches!(origin, Origin::Made(_)) {
+                            tracing::error!("only `tidegate serve` can be upgraded in place");
+                        } else {
+                            successor = self.begin_upgrade(&program);
+                        }
+                    }
+                    started = outcome(&mut successor) => {
+                        successor = None;
+                        match started {
+                            Ok(process) => {
+                                tracing::info!(process, "upgraded: the new process accepts");
+                                notify(&format!("MAINPID={process}"));
+                                break End::Replaced;
+                            }
+                            Err(error) => tracing::error!("not upgraded: {error}"),
+                        }
+                    }
+                    _ = terminate.recv() => break End::Stop,
+                    _ = interrupt.recv() => break End::Stop,
                 }
+            };
+            if matches!(end, End::Stop) {
+                notify("STOPPING=1");
             }
             tokio::select! {
-                () = self.drain() => tracing::info!("drained"),
+                () = self.drain(&end) => tracing::info!("drained"),
                 _ = terminate.recv() => tracing::warn!("stopped without waiting"),
                 _ = interrupt.recv() => tracing::warn!("stopped without waiting"),
             }
@@ -163,26 +211,62 @@ impl Server {
         tracing::info!(generation, "reloaded");
     }
 
-    /// Waits until nothing is in flight, at most as long as the drain may take. New connections are
-    /// still answered meanwhile: whoever sends them has not heard of the shutdown yet.
-    async fn drain(&self) {
-        let limit = Duration::from_millis(self.shared.snapshot.load().timeouts.drain);
-        let gauges = &self.shared.live.gauges;
+    /// Starts the new binary on a thread of its own: that takes as long as the new process does.
+    fn begin_upgrade(&self, program: &Program) -> Option<oneshot::Receiver<io::Result<u32>>> {
+        let sockets: io::Result<Vec<_>> = (self.gateway.sockets().into_iter())
+            .map(|(address, socket)| Ok((Owner::Listener(address), socket.try_clone()?)))
+            .chain(self.control.admin_socket().map(|s| Ok((Owner::Admin, s.try_clone()?))))
+            .collect();
+        let (sender, outcome) = oneshot::channel();
+        let program = program.clone();
+        let started = sockets.and_then(|sockets| {
+            std::thread::Builder::new().name("upgrade".to_owned()).spawn(move || {
+                // Nobody listens any more only when this process ends.
+                let _ = sender.send(hand_over(&program, &sockets));
+            })
+        });
+        match started {
+            Ok(_) => Some(outcome),
+            Err(error) => {
+                tracing::error!("not upgraded: {error}");
+                None
+            }
+        }
+    }
+
+    /// Waits until nothing is in flight, at most as long as that may take. Before a stop new
+    /// connections are still answered for a while: whoever sends them has not heard of it yet. After
+    /// an upgrade they go to the new process.
+    async fn drain(&mut self, end: &End) {
+        let timeouts = self.shared.snapshot.load().timeouts;
+        let (limit, grace) = match end {
+            End::Stop => (timeouts.drain, DRAIN_QUIET),
+            End::Replaced => (timeouts.upgrade, Duration::from_millis(timeouts.keep_alive)),
+        };
+        let limit = Duration::from_millis(limit);
+        let live = Arc::clone(&self.shared.live);
         let in_flight = || {
-            gauges.in_flight.load(std::sync::atomic::Ordering::Acquire)
-                + gauges.waiting.load(std::sync::atomic::Ordering::Acquire)
+            live.gauges.in_flight.load(std::sync::atomic::Ordering::Acquire)
+                + live.gauges.waiting.load(std::sync::atomic::Ordering::Acquire)
         };
         tracing::info!(in_flight = in_flight(), "draining for {limit:?} at most");
-        self.shared.live.begin_drain();
+        if matches!(end, End::Replaced) {
+            self.gateway.close_listeners();
+            self.control.close_admin();
+        }
+        live.begin_drain(grace);
         self.gateway.close_idle();
         let emptied = async {
-            let mut quiet = Duration::ZERO;
-            while quiet < DRAIN_QUIET {
-                tokio::time::sleep(DRAIN_CHECK).await;
-                quiet = if in_flight() == 0 { quiet + DRAIN_CHECK } else { Duration::ZERO };
+            if matches!(end, End::Stop) {
+                let mut quiet = Duration::ZERO;
+                while quiet < DRAIN_QUIET {
+                    tokio::time::sleep(DRAIN_CHECK).await;
+                    quiet = if in_flight() == 0 { quiet + DRAIN_CHECK } else { Duration::ZERO };
+                }
+                self.gateway.close_listeners();
             }
-            self.gateway.close_listeners();
-            while in_flight() > 0 {
+            // Idle connections close a few at a time: all are gone when the last has had its turn.
+            while in_flight() > 0 || !live.has_closed_idle() {
                 tokio::time::sleep(DRAIN_CHECK).await;
             }
             // The last replies leave their sockets.
@@ -191,6 +275,16 @@ impl Server {
         if tokio::time::timeout(limit, emptied).await.is_err() {
             tracing::warn!(in_flight = in_flight(), "the drain took too long");
         }
+    }
+}
+
+/// Waits for the process that is to take our place, where one has been started.
+async fn outcome(successor: &mut Option<oneshot::Receiver<io::Result<u32>>>) -> io::Result<u32> {
+    match successor {
+        Some(outcome) => {
+            outcome.await.unwrap_or_else(|_| Err(io::Error::other("the upgrade was given up")))
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Gateway {
     /// Where its admin listener is.
     pub admin: SocketAddr,
     child: Child,
+    /// Processes that took its place in binary upgrades.
+    successors: Vec<Pid>,
     directory: PathBuf,
     lines: Receiver<String>,
     log: Vec<String>,
@@ -76,8 +78,15 @@ impl Gateway {
             }
         });
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut gateway =
-            Self { address: nowhere, admin: nowhere, child, directory, lines, log: Vec::new() };
+        let mut gateway = Self {
+            address: nowhere,
+            admin: nowhere,
+            child,
+            successors: Vec::new(),
+            directory,
+            lines,
+            log: Vec::new(),
+        };
         gateway.address = gateway.announced("listening on http://");
         gateway.admin = gateway.announced("admin on http://");
         gateway
@@ -138,9 +147,21 @@ impl Gateway {
         kill_process(self.pid(), signal).expect("the gateway is running");
     }
 
-    /// Its process.
+    /// The process that was started; after an upgrade it is the old one.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
+    }
+
+    /// Upgrades the newest process in place and gives the one that took its place.
+    pub fn upgrade(&mut self) -> Pid {
+        let newest = self.successors.last().copied().unwrap_or_else(|| self.pid());
+        self.log.retain(|line| !line.contains("upgraded: the new process accepts"));
+        kill_process(newest, Signal::USR2).expect("the gateway is running");
+        let line = self.logged("upgraded: the new process accepts");
+        let pid = line.rsplit("process=").next().and_then(|pid| pid.trim().parse().ok());
+        let pid = pid.and_then(Pid::from_raw).unwrap_or_else(|| panic!("a process id in {line:?}"));
+        self.successors.push(pid);
+        pid
     }
 
     /// Waits for its end and gives the exit code.
@@ -203,6 +224,9 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for pid in &self.successors {
+            let _ = kill_process(*pid, Signal::KILL);
+        }
         let _ = fs::remove_dir_all(&self.directory);
     }
 }

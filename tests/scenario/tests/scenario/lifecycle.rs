@@ -2,6 +2,7 @@
 
 mod drain;
 mod reload;
+mod upgrade;
 
 use std::net::SocketAddr;
 
