@@ -22,6 +22,23 @@ impl Counter {
     }
 }
 
+/// One counter for each [`Reason`], at the index `reason as usize`.
+#[derive(Debug)]
+pub struct ByReason([Counter; Reason::COUNT]);
+
+impl Default for ByReason {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl std::ops::Deref for ByReason {
+    type Target = [Counter; Reason::COUNT];
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
 /// Upper bounds of the latency buckets, in seconds; one more bucket has no bound.
 pub const LATENCY_BOUNDS: [f64; 17] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
@@ -115,7 +132,18 @@ pub struct EndpointCell {
     /// Connections opened.
     pub connects: Counter,
     /// Failed attempts by reason.
-    pub failures: [Counter; Reason::COUNT],
+    pub failures: ByReason,
+}
+
+/// Counters of the queue before an upstream's endpoints.
+#[derive(Debug, Default)]
+pub struct QueueCell {
+    /// Exchanges that waited because every usable endpoint was at its cap.
+    pub queued: Counter,
+    /// Those of them that were refused because the wait took too long.
+    pub timeouts: Counter,
+    /// Exchanges refused at once: no queue, or no place in it.
+    pub refused: Counter,
 }
 
 /// Counters of a model.
@@ -144,7 +172,7 @@ pub struct ShardCell {
     /// the caller.
     pub errors: Counter,
     /// Exchanges that ended, by reason, other than well.
-    pub ended: [Counter; Reason::COUNT],
+    pub ended: ByReason,
     /// Connections accepted.
     pub accepted: Counter,
     /// Accepts that failed (out of files, mostly).

@@ -122,6 +122,16 @@ pub(super) const UPSTREAM_ADMITTING: Metric = gauge(
     &["endpoint"],
     "1: the endpoint takes traffic; 0: it rests after failures, or its health check fails.",
 );
+pub(super) const ENDPOINT_QUEUE: Metric = counter(
+    "tidegate_endpoint_queue_total",
+    &["upstream", "outcome"],
+    "Exchanges that found every endpoint at connections_max: queued, of those timeout, or refused at once.",
+);
+pub(super) const ENDPOINT_QUEUE_WAITING: Metric = gauge(
+    "tidegate_endpoint_queue_waiting",
+    &["upstream"],
+    "Exchanges that wait for an endpoint below its connections_max.",
+);
 
 // What is held now, and how much of it may be.
 pub(super) const CONNECTIONS: Metric =
@@ -179,7 +189,7 @@ pub(super) const UPTIME: Metric =
 
 /// All of them, in the order of the page.
 #[cfg(test)]
-pub(super) const ALL: [&Metric; 38] = [
+pub(super) const ALL: [&Metric; 40] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &REPLY_BYTES,
@@ -199,6 +209,8 @@ pub(super) const ALL: [&Metric; 38] = [
     &UPSTREAM_CONNECTS,
     &UPSTREAM_IN_FLIGHT,
     &UPSTREAM_ADMITTING,
+    &ENDPOINT_QUEUE,
+    &ENDPOINT_QUEUE_WAITING,
     &CONNECTIONS,
     &CONNECTIONS_LIMIT,
     &IN_FLIGHT,
