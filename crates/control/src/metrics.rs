@@ -11,7 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 use tidegate_snapshot::live::Live;
-use tidegate_snapshot::series::{Counter, Latency, PerShard, ShardCell};
+use tidegate_snapshot::series::{Counter, Gauge, Latency, PerShard, ShardCell};
 use tidegate_snapshot::{Reason, Shared, Snapshot};
 
 use crate::process;
@@ -86,7 +86,16 @@ fn exchanges(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     put(encoder, &names::ACCEPT_ERRORS, [total(|cell| &cell.accept_errors)])?;
     put(encoder, &names::RETRIES, [total(|cell| &cell.retries)])?;
     put(encoder, &names::RETRIES_DENIED, [total(|cell| &cell.retries_denied)])?;
-    put(encoder, &names::HEARTBEATS, [total(|cell| &cell.heartbeats)])
+    put(encoder, &names::HEARTBEATS, [total(|cell| &cell.heartbeats)])?;
+    let now = |read: fn(&ShardCell) -> &Gauge| {
+        Row::alone(live.shards.iter().map(|cell| read(cell).value()).sum::<u64>())
+    };
+    put(encoder, &names::H2_CONNECTIONS, [now(|cell| &cell.h2_connections)])?;
+    put(encoder, &names::H2_STREAMS_OPEN, [now(|cell| &cell.h2_streams_open)])?;
+    put(encoder, &names::H2_STREAMS, [total(|cell| &cell.h2_streams)])?;
+    put(encoder, &names::H2_RESETS, [total(|cell| &cell.h2_resets)])?;
+    put(encoder, &names::H2_GOAWAYS, [total(|cell| &cell.h2_goaways)])?;
+    put(encoder, &names::H2_CALMED, [total(|cell| &cell.h2_calmed)])
 }
 
 fn routes(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {

@@ -1,13 +1,17 @@
-//! The caller's side of a connection: what was read ahead, what is still to be written.
+//! The caller's side of an exchange: what was read ahead, what is still to be written.
+
+pub(crate) mod frames;
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, ready};
 
+use http::HeaderMap;
 use tidegate_snapshot::Reason;
 use tokio::io::ReadBuf;
 
+use self::frames::Frames;
 use crate::error::ProxyError;
 use crate::observe::Observed;
 use crate::stream::Stream;
@@ -17,11 +21,15 @@ use crate::timer::Timer;
 /// no longer watched for going away until the exchange ends.
 const READ_AHEAD: usize = 16 * 1024;
 
-/// A client connection.
+/// Bytes that a blocked HTTP/2 stream must move before its write deadline moves: a caller that
+/// grants single bytes of window does not hold a place for ever.
+const PROGRESS_MIN: usize = 1024;
+
+/// A client connection, or one stream of it.
 #[derive(Debug)]
 pub(crate) struct Client {
-    /// The socket.
-    pub(crate) stream: Stream,
+    /// What carries the exchange.
+    pub(crate) wire: Wire,
     /// Where the caller is.
     pub(crate) peer: SocketAddr,
     /// The connection's one deadline.
@@ -30,6 +38,15 @@ pub(crate) struct Client {
     pub(crate) carry: Vec<u8>,
     /// The reply in progress.
     pub(crate) reply: Outgoing,
+}
+
+/// What carries an exchange.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    /// HTTP/1.1: the whole connection.
+    Http1(Stream),
+    /// HTTP/2: one of the connection's streams.
+    Http2(Box<Frames>),
 }
 
 /// What has been written of the reply in progress.
@@ -57,6 +74,9 @@ pub(crate) struct Outgoing {
     pub(crate) inside_frame: bool,
     /// What was seen of a reply that broke off: an error event continues its count.
     pub(crate) broke_off: Option<Box<Observed>>,
+    /// What is sent next is the last of the message. HTTP/1.1 says so by its framing; an HTTP/2
+    /// stream ends with it.
+    pub(crate) last: bool,
     /// The connection must not be used for another request.
     pub(crate) close: bool,
     /// The connection is closed at once: nobody reads, or nobody may take this for an end.
@@ -73,6 +93,15 @@ pub(crate) enum Delimited {
     Chunked,
     /// By the end of the connection (HTTP/1.0 callers).
     Close,
+    /// By the frames of HTTP/2.
+    Frames,
+}
+
+impl Delimited {
+    /// Can something else still be said instead of the rest, and be told from the proper end?
+    pub(crate) fn is_open_ended(self) -> bool {
+        matches!(self, Self::Chunked | Self::Frames)
+    }
 }
 
 impl Outgoing {
@@ -85,7 +114,22 @@ impl Outgoing {
 impl Client {
     /// A fresh connection.
     pub(crate) fn new(stream: Stream, peer: SocketAddr, timer: Timer) -> Self {
-        Self { stream, peer, timer, carry: Vec::new(), reply: Outgoing::default() }
+        Self::over(Wire::Http1(stream), peer, timer)
+    }
+
+    /// One stream of an HTTP/2 connection.
+    pub(crate) fn of_stream(frames: Frames, peer: SocketAddr, timer: Timer) -> Self {
+        Self::over(Wire::Http2(Box::new(frames)), peer, timer)
+    }
+
+    fn over(wire: Wire, peer: SocketAddr, timer: Timer) -> Self {
+        Self { wire, peer, timer, carry: Vec::new(), reply: Outgoing::default() }
+    }
+
+    /// Does the caller speak HTTP/2? Then the end of a body is seen, not counted, and that it has
+    /// gone is seen without reading.
+    pub(crate) fn is_framed(&self) -> bool {
+        matches!(self.wire, Wire::Http2(_))
     }
 
     /// The shard's clock.
@@ -106,7 +150,10 @@ impl Client {
         space: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         if self.carry.is_empty() {
-            return self.stream.poll_read(cx, space);
+            return match &mut self.wire {
+                Wire::Http1(stream) => stream.poll_read(cx, space),
+                Wire::Http2(frames) => frames.poll_read(cx, space),
+            };
         }
         let taken = self.carry.len().min(space.len());
         if let (Some(to), Some(from)) = (space.get_mut(..taken), self.carry.get(..taken)) {
@@ -126,7 +173,8 @@ impl Client {
 
     /// Writes as much of `slices` as the caller takes now and keeps the rest.
     ///
-    /// Callers wait for [`Client::poll_flush`] before they send more, which bounds what is kept.
+    /// The first of a reply begins with its whole head, as HTTP/1.1 writes it. Callers wait for
+    /// [`Client::poll_flush`] before they send more, which bounds what is kept.
     pub(crate) fn send(
         &mut self,
         cx: &mut Context<'_>,
@@ -134,6 +182,12 @@ impl Client {
     ) -> Result<(), ProxyError> {
         let now = self.now_ms();
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        let stream = match &mut self.wire {
+            Wire::Http1(stream) => stream,
+            Wire::Http2(frames) => {
+                return frames.send(cx, slices, total, now, &mut self.reply).map_err(gone);
+            }
+        };
         if total == 0 {
             // Writing nothing would look like a caller that takes nothing.
             return Ok(());
@@ -144,7 +198,7 @@ impl Client {
         if self.reply.pending.is_empty() {
             self.reply.progress_ms = now;
             while !rest.is_empty() {
-                match self.stream.poll_write(cx, rest) {
+                match stream.poll_write(cx, rest) {
                     Poll::Ready(Ok(0)) => return Err(gone(io::ErrorKind::WriteZero.into())),
                     Poll::Ready(Ok(n)) => IoSlice::advance_slices(&mut rest, n),
                     Poll::Ready(Err(error)) => return Err(gone(error)),
@@ -158,15 +212,31 @@ impl Client {
         Ok(())
     }
 
+    /// Fields that follow the body (RFC 9113 section 8.1), to be given before the last piece is
+    /// sent. For HTTP/1.1 they are dropped: there the exchange writes them, if anybody asked.
+    #[allow(dead_code, reason = "endpoints that speak HTTP/2 will send trailers")]
+    pub(crate) fn set_trailers(&mut self, trailers: HeaderMap) {
+        if let Wire::Http2(frames) = &mut self.wire {
+            frames.set_trailers(trailers);
+        }
+    }
+
     /// Ready once nothing is left to write.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
         while self.reply.written < self.reply.pending.len() {
             let rest = self.reply.pending.get(self.reply.written..).unwrap_or_default();
-            match ready!(self.stream.poll_write(cx, &[IoSlice::new(rest)])) {
+            let slices = &[IoSlice::new(rest)];
+            let written = match &mut self.wire {
+                Wire::Http1(stream) => stream.poll_write(cx, slices),
+                Wire::Http2(frames) => frames.poll_write(cx, slices, self.reply.last),
+            };
+            match ready!(written) {
                 Ok(0) => return Poll::Ready(Err(gone(io::ErrorKind::WriteZero.into()))),
                 Ok(n) => {
                     self.reply.written += n;
-                    self.reply.progress_ms = self.timer.now_ms();
+                    if self.wire.moved(n) {
+                        self.reply.progress_ms = self.timer.now_ms();
+                    }
                 }
                 Err(error) => return Poll::Ready(Err(gone(error))),
             }
@@ -176,7 +246,32 @@ impl Client {
             self.reply.pending = Vec::new();
             self.reply.written = 0;
         }
-        self.stream.poll_flush(cx).map_err(gone)
+        match &mut self.wire {
+            Wire::Http1(stream) => stream.poll_flush(cx).map_err(gone),
+            Wire::Http2(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Ends our direction: what was sent before is all there is.
+    #[allow(dead_code, reason = "tunnels will end one direction")]
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.wire {
+            Wire::Http1(stream) => stream.poll_shutdown(cx),
+            Wire::Http2(frames) => Poll::Ready(frames.end()),
+        }
+    }
+
+    /// What was sent is not the whole reply, and nobody may take it for that.
+    pub(crate) fn break_off(&mut self) {
+        self.reply.broken = true;
+        match &self.wire {
+            Wire::Http1(stream) if self.reply.framing == Delimited::Close => {
+                stream.reset_on_close();
+            }
+            // The length is not reached, the last chunk is missing, the stream is reset when its
+            // task ends.
+            _ => {}
+        }
     }
 
     /// Is something left to write?
@@ -187,6 +282,10 @@ impl Client {
     /// Ready when the caller has gone. Bytes that it sends meanwhile belong to its next request and
     /// are kept.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
+        let stream = match &mut self.wire {
+            Wire::Http1(stream) => stream,
+            Wire::Http2(frames) => return frames.poll_gone(cx).map(gone),
+        };
         loop {
             let room = READ_AHEAD.saturating_sub(self.carry.len());
             if room == 0 {
@@ -194,13 +293,23 @@ impl Client {
             }
             let mut space = [const { MaybeUninit::<u8>::uninit() }; 512];
             let mut into = ReadBuf::uninit(&mut space);
-            match ready!(self.stream.poll_read_into(cx, &mut into)) {
+            match ready!(stream.poll_read_into(cx, &mut into)) {
                 Ok(()) if into.filled().is_empty() => {
                     return Poll::Ready(gone(io::ErrorKind::UnexpectedEof.into()));
                 }
                 Ok(()) => self.carry.extend_from_slice(into.filled()),
                 Err(error) => return Poll::Ready(gone(error)),
             }
+        }
+    }
+}
+
+impl Wire {
+    /// Bytes were taken. Is that enough to count as progress?
+    fn moved(&mut self, bytes: usize) -> bool {
+        match self {
+            Self::Http1(_) => true,
+            Self::Http2(frames) => frames.moved(bytes, PROGRESS_MIN),
         }
     }
 }

@@ -142,6 +142,7 @@ pub(crate) fn delimited(
     match (framing, request.version) {
         (ResponseFraming::None, _) => Delimited::Length,
         (ResponseFraming::Length(_), _) if !llm_events => Delimited::Length,
+        _ if request.is_framed() => Delimited::Frames,
         (_, Version::Http11) => Delimited::Chunked,
         (_, Version::Http10) => Delimited::Close,
     }
@@ -173,7 +174,7 @@ pub(crate) fn reply_head(
                 put_field(out, b"Content-Length", length);
             }
         }
-        (Delimited::Close, _) => {}
+        (Delimited::Close | Delimited::Frames, _) => {}
     }
     put_connection(out, request.version, keep_alive);
     out.extend_from_slice(b"\r\n");

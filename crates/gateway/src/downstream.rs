@@ -1,5 +1,7 @@
 //! A client connection: read a head, hand the request to the pipeline, keep alive or close.
 
+pub(crate) mod h2;
+
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
@@ -7,10 +9,11 @@ use std::task::Poll;
 use tidegate_policy::balance::mix;
 use tidegate_snapshot::{Reason, Snapshot};
 use tidegate_wire::http1::head::{HeadLimits, parse_request};
+use tidegate_wire::http2::begins_like_preface;
 use tokio::net::TcpStream;
 
 use crate::buffer::Lent;
-use crate::client::Client;
+use crate::client::{Client, Wire};
 use crate::error::{Cause, ProxyError};
 use crate::pipeline;
 use crate::reply;
@@ -39,7 +42,15 @@ const OVER_LIMIT_MS: u64 = 1_000;
 pub(crate) async fn serve(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, over: bool) {
     let mut client = Client::new(Stream::Tcp(stream), peer, Timer::new(&shard.timers));
     let mut first = true;
-    while let Some(inbound) = first_bytes(shard, &mut client, first, over).await {
+    while let Some(mut inbound) = first_bytes(shard, &mut client, first, over).await {
+        if first && begins_like_preface(inbound.filled()) {
+            let snapshot = shard.snapshot();
+            if Box::pin(h2::is_spoken(&snapshot, &mut client, &mut inbound)).await {
+                let early = inbound.filled().to_vec();
+                drop((inbound, snapshot));
+                return Box::pin(h2::serve(shard, client, early, over)).await;
+            }
+        }
         first = false;
         match Box::pin(exchange(shard, &mut client, inbound, over)).await {
             After::KeepAlive => {}
@@ -194,18 +205,19 @@ fn head_limits(snapshot: &Snapshot) -> HeadLimits {
 /// bytes resets it, and the reply would be lost (RFC 9112 section 9.6).
 async fn linger(shard: &Rc<Shard>, client: &mut Client) {
     let deadline = client.now_ms() + LINGER_MS;
+    let Wire::Http1(stream) = &mut client.wire else { return };
     let mut left = LINGER_BYTES;
     let mut ended = false;
     std::future::poll_fn(|cx| {
         if !ended {
-            match client.stream.poll_shutdown(cx) {
+            match stream.poll_shutdown(cx) {
                 Poll::Ready(Ok(())) => ended = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Pending => {}
             }
         }
         let mut scratch = shard.scratch.borrow_mut();
-        while let Poll::Ready(read) = client.stream.poll_read(cx, &mut scratch.read) {
+        while let Poll::Ready(read) = stream.poll_read(cx, &mut scratch.read) {
             match read {
                 Ok(n) if n > 0 && n < left => left -= n,
                 _ => return Poll::Ready(()),

@@ -197,7 +197,7 @@ impl Attempt<'_> {
         cx: &mut Context<'_>,
         parties: &mut Parties<'_, '_>,
     ) -> Poll<Result<(), ProxyError>> {
-        if parties.request.is_read()
+        if (parties.request.is_read() || parties.client.is_framed())
             && let Poll::Ready(gone) = parties.client.poll_gone(cx)
         {
             return Poll::Ready(Err(gone));
@@ -311,24 +311,20 @@ impl Attempt<'_> {
         let client = &mut *parties.client;
         let beat = heartbeat(dialect);
         let mut size = [0; 20];
-        let size = chunk_head(beat.len(), &mut size);
+        let (framing, size, end): (_, &[u8], &[u8]) = if client.is_framed() {
+            (Delimited::Frames, b"", b"")
+        } else {
+            (Delimited::Chunked, chunk_head(beat.len(), &mut size), CHUNK_END)
+        };
         let early: &[u8] = if client.reply.head_sent { b"" } else { EARLY_HEAD };
         if !client.reply.head_sent {
             client.reply.head_sent = true;
             client.reply.stream_head = true;
-            client.reply.framing = Delimited::Chunked;
+            client.reply.framing = framing;
             parties.record.status = 200;
         }
         parties.shard.cell().heartbeats.add(1);
-        client.send(
-            cx,
-            &mut [
-                IoSlice::new(early),
-                IoSlice::new(size),
-                IoSlice::new(beat),
-                IoSlice::new(CHUNK_END),
-            ],
-        )
+        client.send(cx, &mut [early, size, beat, end].map(IoSlice::new))
     }
 
     /// Lets go of what was kept to send the request again, once the caller has seen content and the

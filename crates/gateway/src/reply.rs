@@ -35,6 +35,7 @@ pub(crate) async fn deliver(client: &mut Client, message: &[u8], write_stall_ms:
     std::future::poll_fn(|cx| {
         if !sent {
             sent = true;
+            client.reply.last = true;
             if client.send(cx, &mut [IoSlice::new(message)]).is_err() {
                 return Poll::Ready(());
             }
@@ -268,10 +269,7 @@ pub(crate) async fn tell(
         None => {
             // No clean end: the length is not reached, the last chunk is missing, or, where the
             // body ends with the connection, the connection is reset.
-            client.reply.broken = true;
-            if client.reply.framing == Delimited::Close {
-                client.stream.reset_on_close();
-            }
+            client.break_off();
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Request {
     pub(crate) body: Body,
     /// Names this exchange in replies and logs.
     pub(crate) id: RequestId,
+    /// It came over HTTP/2: frames delimit both bodies.
+    framed: bool,
 }
 
 /// The body of a request.
@@ -64,6 +66,11 @@ pub(crate) struct Incoming {
 enum Framing {
     Length(u64),
     Chunked(ChunkedDecoder),
+    /// The end of an HTTP/2 stream is seen when it is read; the length is what was announced.
+    Frames {
+        length: Option<u64>,
+        ended: bool,
+    },
 }
 
 impl Incoming {
@@ -72,6 +79,7 @@ impl Incoming {
         match &self.framing {
             Framing::Length(left) => *left == 0,
             Framing::Chunked(decoder) => decoder.is_done(),
+            Framing::Frames { length, ended } => *ended || *length == Some(self.received),
         }
     }
 
@@ -80,6 +88,7 @@ impl Incoming {
         match &self.framing {
             Framing::Length(left) => Some(*left + self.received),
             Framing::Chunked(_) => None,
+            Framing::Frames { length, .. } => *length,
         }
     }
 }
@@ -183,8 +192,46 @@ impl Request {
             keep_alive: head.keep_alive,
             body,
             id: RequestId::new(random),
+            framed: false,
             inbound,
         }
+    }
+
+    /// A request of an HTTP/2 stream, whose head has been written as HTTP/1.1 into `inbound` and
+    /// parsed there. Chunked stands for a body of unknown length.
+    pub(crate) fn of_stream(inbound: Lent, client: &Client, random: u64, body_limit: u64) -> Self {
+        let head = &inbound.head;
+        let incoming = |length| {
+            Body::Incoming(Incoming {
+                early: 0..0,
+                framing: Framing::Frames { length, ended: false },
+                expects_continue: head.expect_continue,
+                received: 0,
+                limit: body_limit,
+                touched: false,
+                read_ms: client.now_ms(),
+            })
+        };
+        let body = match head.framing {
+            RequestFraming::None => Body::None,
+            RequestFraming::Length(0) => Body::Whole(0..0),
+            RequestFraming::Length(length) => incoming(Some(length)),
+            RequestFraming::Chunked => incoming(None),
+        };
+        Self {
+            method: head.method,
+            version: head.version,
+            keep_alive: true,
+            body,
+            id: RequestId::new(random),
+            framed: true,
+            inbound,
+        }
+    }
+
+    /// Did it come over HTTP/2?
+    pub(crate) fn is_framed(&self) -> bool {
+        self.framed
     }
 
     /// Gives back what is only needed to send the request again: buffers of head and body.
@@ -276,7 +323,13 @@ impl Request {
                 ready!(client.poll_flush(cx))?;
                 match ready!(client.poll_read(cx, space)) {
                     Ok(0) => {
-                        return Poll::Ready(Err(ProxyError::new(Reason::ClientGone)));
+                        return Poll::Ready(match &mut incoming.framing {
+                            Framing::Frames { ended, .. } => {
+                                *ended = true;
+                                Ok(0..0)
+                            }
+                            _ => Err(ProxyError::new(Reason::ClientGone)),
+                        });
                     }
                     Ok(n) => n,
                     Err(error) => {
@@ -367,6 +420,7 @@ impl Incoming {
                     .map_err(|error| ProxyError::text(Reason::BadRequest, error.to_string()))?;
                 (decoded.data, decoded.consumed)
             }
+            Framing::Frames { .. } => (0..bytes.len(), bytes.len()),
         };
         if let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
             client.unread(rest);

@@ -39,6 +39,27 @@ impl std::ops::Deref for ByReason {
     }
 }
 
+/// A number that goes up and down, with one writer (its shard) and any number of readers.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// One more. Only the owning shard may call this.
+    pub fn up(&self) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// One less. Only the owning shard may call this.
+    pub fn down(&self) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(1), Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
 /// Upper bounds of the latency buckets, in seconds; one more bucket has no bound.
 pub const LATENCY_BOUNDS: [f64; 17] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
@@ -183,6 +204,18 @@ pub struct ShardCell {
     pub retries_denied: Counter,
     /// Heartbeats written into silent streams.
     pub heartbeats: Counter,
+    /// Client connections that speak HTTP/2, now.
+    pub h2_connections: Gauge,
+    /// Their streams, now.
+    pub h2_streams_open: Gauge,
+    /// Their streams, begun.
+    pub h2_streams: Counter,
+    /// Their streams that the caller has reset.
+    pub h2_resets: Counter,
+    /// GOAWAY sent because a connection was idle or the process drains.
+    pub h2_goaways: Counter,
+    /// HTTP/2 connections closed because the caller stirred too much (ENHANCE_YOUR_CALM).
+    pub h2_calmed: Counter,
     /// Tasks alive now (set by the shard, not summed up).
     pub tasks: AtomicU64,
     /// Idle pooled upstream connections now.

@@ -3,6 +3,7 @@
 //! - [`http1::head`]: request and response heads, their fields and how their body is delimited.
 //! - [`http1::chunked`]: the chunked transfer coding, both ways.
 //! - [`http1::write`]: appending status lines and fields to a buffer.
+//! - [`http2`]: the preface, and what a peer may stir on a connection.
 //! - [`sse`]: where the frames of a `text/event-stream` end and what they say.
 //!
 //! Everything here takes bytes that a peer chose. Nothing panics on them, everything is bounded,
@@ -10,6 +11,7 @@
 //! are how requests are smuggled.
 
 pub mod http1;
+pub mod http2;
 pub mod sse;
 
 mod octet;

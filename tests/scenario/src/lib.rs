@@ -8,6 +8,7 @@
 
 pub mod gate;
 pub mod gateway;
+pub mod h2raw;
 pub mod http;
 pub mod llm;
 pub mod origin;

@@ -78,6 +78,26 @@ pub(super) const RETRIES_DENIED: Metric = counter(
 pub(super) const HEARTBEATS: Metric =
     counter("tidegate_heartbeats_total", &[], "Heartbeats written into silent event streams.");
 
+// HTTP/2 towards callers.
+pub(super) const H2_CONNECTIONS: Metric =
+    gauge("tidegate_h2_connections", &[], "Client connections that speak HTTP/2.");
+pub(super) const H2_STREAMS_OPEN: Metric =
+    gauge("tidegate_h2_streams_open", &[], "Their streams that are open.");
+pub(super) const H2_STREAMS: Metric =
+    counter("tidegate_h2_streams_total", &[], "Streams that callers began.");
+pub(super) const H2_RESETS: Metric =
+    counter("tidegate_h2_resets_total", &[], "Streams that callers reset.");
+pub(super) const H2_GOAWAYS: Metric = counter(
+    "tidegate_h2_goaways_total",
+    &[],
+    "HTTP/2 connections told to go because they were idle or the process drains.",
+);
+pub(super) const H2_CALMED: Metric = counter(
+    "tidegate_h2_calmed_total",
+    &[],
+    "HTTP/2 connections closed with ENHANCE_YOUR_CALM: resets, pings, settings or empty frames in floods.",
+);
+
 // Models.
 pub(super) const MODEL_REQUESTS: Metric = counter(
     "tidegate_model_requests_total",
@@ -189,7 +209,7 @@ pub(super) const UPTIME: Metric =
 
 /// All of them, in the order of the page.
 #[cfg(test)]
-pub(super) const ALL: [&Metric; 40] = [
+pub(super) const ALL: [&Metric; 46] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &REPLY_BYTES,
@@ -199,6 +219,12 @@ pub(super) const ALL: [&Metric; 40] = [
     &RETRIES,
     &RETRIES_DENIED,
     &HEARTBEATS,
+    &H2_CONNECTIONS,
+    &H2_STREAMS_OPEN,
+    &H2_STREAMS,
+    &H2_RESETS,
+    &H2_GOAWAYS,
+    &H2_CALMED,
     &MODEL_REQUESTS,
     &TOKENS,
     &USAGE_UNKNOWN,

@@ -166,7 +166,7 @@ impl Attempt<'_> {
                 parties.client.reply.head_sent = true;
                 // Only a stream that we can read can be continued by another, or told of an error.
                 let readable = body.observed.is_some() && events;
-                parties.client.reply.stream_head = readable && framing == Delimited::Chunked;
+                parties.client.reply.stream_head = readable && framing.is_open_ended();
                 parties.client.reply.close |= !keep;
                 parties.record.status = head.status;
             }
@@ -272,6 +272,7 @@ impl Attempt<'_> {
         let size = held.len() + fresh.len() + leftover.len();
         let client = &mut *parties.client;
         client.reply.content_sent |= size > 0;
+        client.reply.last = ended;
         let mut line = [0; 20];
         let (before, after, last): (&[u8], &[u8], &[u8]) = match client.reply.framing {
             Delimited::Chunked => {
@@ -282,14 +283,14 @@ impl Attempt<'_> {
                     (b"", b"", last)
                 }
             }
-            Delimited::Length | Delimited::Close => (b"", b"", b""),
+            Delimited::Length | Delimited::Close | Delimited::Frames => (b"", b"", b""),
         };
         let pieces = [before, &held, fresh, &leftover, after, last];
         if size <= GATHERED_MAX {
             for piece in pieces {
                 composed.extend_from_slice(piece);
             }
-            return if composed.is_empty() {
+            return if composed.is_empty() && !ended {
                 Ok(())
             } else {
                 client.send(cx, &mut [IoSlice::new(composed)])

@@ -11,6 +11,7 @@ mod env_start;
 mod failover;
 mod first_answer;
 mod framing;
+mod h2;
 mod leaks;
 mod lifecycle;
 mod limits;

@@ -1,0 +1,234 @@
+//! One stream of an HTTP/2 connection as the exchange sees it: the body comes as DATA frames, the
+//! reply goes as HEADERS, DATA and, if there are any, trailers.
+
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::HeaderMap;
+
+use super::Outgoing;
+use crate::downstream::h2::head;
+use crate::downstream::h2::link::Link;
+
+/// A stream. It ends properly, or is reset when dropped.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    link: Rc<Link>,
+    respond: SendResponse<Bytes>,
+    /// Once the head has gone out.
+    body: Option<SendStream<Bytes>>,
+    receive: RecvStream,
+    /// What is left of the last DATA frame.
+    rest: Bytes,
+    trailers: Option<Box<HeaderMap>>,
+    /// Our side has ended.
+    ended: bool,
+    /// Bytes moved since that last counted as progress.
+    moved: usize,
+}
+
+impl Frames {
+    /// A stream whose request head has come.
+    pub(crate) fn new(link: &Rc<Link>, receive: RecvStream, respond: SendResponse<Bytes>) -> Self {
+        link.stream_opened();
+        Self {
+            link: Rc::clone(link),
+            respond,
+            body: None,
+            receive,
+            rest: Bytes::new(),
+            trailers: None,
+            ended: false,
+            moved: 0,
+        }
+    }
+
+    /// Reads of the request's body; 0 is its end. The caller may send as much again only once it
+    /// has been read here.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        space: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        while self.rest.is_empty() {
+            match ready!(self.receive.poll_data(cx)) {
+                Some(Ok(data)) => self.rest = data,
+                Some(Err(error)) => return Poll::Ready(Err(to_io(error))),
+                None => return Poll::Ready(Ok(0)),
+            }
+        }
+        let taken = self.rest.len().min(space.len());
+        let piece = self.rest.split_to(taken);
+        if let Some(to) = space.get_mut(..taken) {
+            to.copy_from_slice(&piece);
+        }
+        // Fails only for a stream that is gone, which the next read tells.
+        let _ = self.receive.flow_control().release_capacity(taken);
+        Poll::Ready(Ok(taken))
+    }
+
+    /// As [`super::Client::send`]; `total` is the length of `slices`.
+    pub(super) fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &mut [IoSlice<'_>],
+        total: usize,
+        now_ms: u64,
+        reply: &mut Outgoing,
+    ) -> io::Result<()> {
+        if total == 0 && !reply.last {
+            return Ok(());
+        }
+        reply.bytes += total as u64;
+        reply.sent_ms = now_ms;
+        let mut rest = slices;
+        let mut left = total;
+        if self.body.is_none() {
+            let taken = self.send_head(rest, total, reply.last)?;
+            left -= taken;
+            IoSlice::advance_slices(&mut rest, taken);
+        }
+        if reply.pending.is_empty() {
+            reply.progress_ms = now_ms;
+            while left > 0 || (reply.last && !self.ended && self.body.is_some()) {
+                match self.poll_write(cx, rest, reply.last) {
+                    Poll::Ready(taken) => {
+                        let taken = taken?;
+                        left -= taken;
+                        IoSlice::advance_slices(&mut rest, taken);
+                    }
+                    Poll::Pending => break,
+                }
+            }
+        }
+        for slice in rest.iter() {
+            reply.pending.extend_from_slice(slice);
+        }
+        Ok(())
+    }
+
+    /// Sends the head with which the first of `slices` begins, and says how long that was.
+    fn send_head(&mut self, slices: &[IoSlice<'_>], total: usize, last: bool) -> io::Result<usize> {
+        let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |first| first);
+        let (response, length) =
+            head::response(first).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+        if response.status().is_informational() {
+            self.respond.send_informational(response).map_err(to_io)?;
+            return Ok(length);
+        }
+        let ends = last && total == length && self.trailers.is_none();
+        self.body = Some(self.respond.send_response(response, ends).map_err(to_io)?);
+        self.ended = ends;
+        Ok(length)
+    }
+
+    /// Hands over as much as the caller's windows and our bounds allow now. `last`: the stream ends
+    /// with the end of `slices`.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+        last: bool,
+    ) -> Poll<io::Result<usize>> {
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
+        if wanted > 0 {
+            ready!(self.link.poll_room(cx));
+            body.reserve_capacity(wanted);
+            while body.capacity() == 0 {
+                match ready!(body.poll_capacity(cx)) {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Poll::Ready(Err(to_io(error))),
+                    None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+                }
+            }
+        }
+        let taken = wanted.min(body.capacity());
+        let ends = last && taken == wanted;
+        if wanted > 0 || (ends && self.trailers.is_none()) {
+            let data = gathered(slices, taken);
+            body.send_data(data, ends && self.trailers.is_none()).map_err(to_io)?;
+            self.link.queued(taken);
+        }
+        if ends {
+            if let Some(trailers) = self.trailers.take() {
+                body.send_trailers(*trailers).map_err(to_io)?;
+            }
+            self.ended = true;
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// See [`super::Client::set_trailers`].
+    pub(super) fn set_trailers(&mut self, trailers: HeaderMap) {
+        self.trailers = Some(Box::new(trailers));
+    }
+
+    /// Ends our side.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        if let Some(body) = self.body.as_mut().filter(|_| !self.ended) {
+            self.ended = true;
+            body.send_data(Bytes::new(), true).map_err(to_io)?;
+        }
+        Ok(())
+    }
+
+    /// Ready when the caller has reset the stream or the connection is gone.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let reset = match &mut self.body {
+            Some(body) => ready!(body.poll_reset(cx)),
+            None => ready!(self.respond.poll_reset(cx)),
+        };
+        Poll::Ready(match reset {
+            Ok(reason) => io::Error::new(io::ErrorKind::ConnectionReset, reason.description()),
+            Err(error) => to_io(error),
+        })
+    }
+
+    /// Counts bytes that moved; true for each `enough` of them.
+    pub(super) fn moved(&mut self, bytes: usize, enough: usize) -> bool {
+        self.moved += bytes;
+        let progress = self.moved >= enough;
+        if progress {
+            self.moved = 0;
+        }
+        progress
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        self.link.stream_closed(self.ended);
+        if self.ended {
+            return;
+        }
+        // What was sent is not the whole reply.
+        match &mut self.body {
+            Some(body) => body.send_reset(Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+/// The first `length` bytes of all slices in one piece.
+fn gathered(slices: &[IoSlice<'_>], length: usize) -> Bytes {
+    let mut data = Vec::with_capacity(length);
+    for slice in slices {
+        let room = length - data.len();
+        data.extend_from_slice(slice.get(..room.min(slice.len())).unwrap_or_default());
+    }
+    data.into()
+}
+
+fn to_io(error: h2::Error) -> io::Error {
+    match error.is_io() {
+        true => error.into_io().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()),
+        false => io::Error::new(io::ErrorKind::ConnectionReset, error),
+    }
+}
