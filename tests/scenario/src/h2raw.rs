@@ -132,27 +132,45 @@ impl Raw {
     }
 
     /// The next frame; None when the connection has ended. Settings and pings are acknowledged.
+    #[track_caller]
     pub fn next_frame(&mut self) -> Option<Frame> {
+        let frame = self.next_unanswered()?;
+        if matches!(frame.kind, SETTINGS | PING) && frame.flags & END_STREAM == 0 {
+            let echo = if frame.kind == PING { &frame.payload[..] } else { &[] };
+            self.frame(frame.kind, END_STREAM, 0, echo);
+        }
+        Some(frame)
+    }
+
+    /// As [`Raw::next_frame`], and nothing is acknowledged.
+    #[track_caller]
+    pub fn next_unanswered(&mut self) -> Option<Frame> {
+        self.read_frame().unwrap_or_else(|_| panic!("nothing came within {PATIENCE:?}"))
+    }
+
+    /// The next frame; None when the connection has ended or the socket's deadline has passed.
+    pub fn try_frame(&mut self) -> Option<Frame> {
+        self.read_frame().ok().flatten()
+    }
+
+    /// The error: the socket's deadline has passed.
+    fn read_frame(&mut self) -> Result<Option<Frame>, std::io::ErrorKind> {
         loop {
             if let Some(frame) = self.take() {
-                if matches!(frame.kind, SETTINGS | PING) && frame.flags & END_STREAM == 0 {
-                    let echo = if frame.kind == PING { &frame.payload[..] } else { &[] };
-                    self.frame(frame.kind, END_STREAM, 0, echo);
-                }
-                return Some(frame);
+                return Ok(Some(frame));
             }
             let mut piece = [0; 16 * 1024];
             match self.stream.read(&mut piece) {
                 Ok(n) if n > 0 => self.read.extend_from_slice(&piece[..n]),
-                Ok(_) => return None,
-                Err(error) => {
-                    let late = matches!(
+                Err(error)
+                    if matches!(
                         error.kind(),
                         std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
-                    );
-                    assert!(!late, "nothing came within {PATIENCE:?}");
-                    return None;
+                    ) =>
+                {
+                    return Err(error.kind());
                 }
+                _ => return Ok(None),
             }
         }
     }
@@ -280,7 +298,8 @@ fn digits(text: &[u8]) -> u16 {
         let value = |n: usize| {
             bits.get(at..at + n).unwrap_or_default().iter().fold(0u16, |v, b| v * 2 + u16::from(*b))
         };
-        let (digit, used) = if value(5) <= 2 { (value(5), 5) } else { (value(6).wrapping_sub(22), 6) };
+        let (digit, used) =
+            if value(5) <= 2 { (value(5), 5) } else { (value(6).wrapping_sub(22), 6) };
         number = number * 10 + digit;
         at += used;
     }

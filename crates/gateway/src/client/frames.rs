@@ -227,8 +227,8 @@ fn gathered(slices: &[IoSlice<'_>], length: usize) -> Bytes {
 }
 
 fn to_io(error: h2::Error) -> io::Error {
-    match error.is_io() {
-        true => error.into_io().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into()),
-        false => io::Error::new(io::ErrorKind::ConnectionReset, error),
+    if error.is_io() {
+        return error.into_io().unwrap_or_else(|| io::ErrorKind::ConnectionReset.into());
     }
+    io::Error::new(io::ErrorKind::ConnectionReset, error)
 }

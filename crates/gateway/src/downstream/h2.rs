@@ -22,7 +22,7 @@ use tidegate_wire::http2::{PREFACE, begins_like_preface};
 
 use self::io::Io;
 use self::link::Link;
-use super::{OVER_LIMIT_MS, parse, refuse_unparsed};
+use super::{OVER_LIMIT_MS, mark, parse, refuse_unparsed};
 use crate::buffer::Lent;
 use crate::client::frames::Frames;
 use crate::client::{Client, Wire};
@@ -184,8 +184,8 @@ impl Speaking {
             self.connection.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
             return true;
         }
-        let idle = self.idle_until().is_some_and(|until| self.timer.passed(until));
-        if self.goodbye.is_none() && (idle || shard.live().is_draining()) {
+        let over = |at: Option<u64>| at.is_some_and(|at| self.timer.passed(at));
+        if self.goodbye.is_none() && (over(self.idle_until()) || over(self.drained_at())) {
             // Two steps: the peer is told, and told again with the last stream that was taken once
             // it has had time to hear it (RFC 9113 section 6.8).
             shard.cell().h2_goaways.add(1);
@@ -196,12 +196,15 @@ impl Speaking {
         false
     }
 
+    /// When the peer of a process that drains is told to go (ms): not all at once.
+    fn drained_at(&self) -> Option<u64> {
+        self.link.shard.live().idle_ends_at(mark(self.peer))
+    }
+
     /// When an idle connection is closed (ms).
     fn idle_until(&self) -> Option<u64> {
-        let patience = match self.over {
-            true => OVER_LIMIT_MS,
-            false => self.link.shard.snapshot().timeouts.keep_alive,
-        };
+        let patience =
+            if self.over { OVER_LIMIT_MS } else { self.link.shard.snapshot().timeouts.keep_alive };
         self.link.idle_since().map(|since| since + patience)
     }
 
@@ -219,10 +222,11 @@ impl Speaking {
             return Poll::Ready(());
         }
         // A stream that ends does not wake this task: it looks again after a while.
-        let idle = self.idle_until().filter(|_| self.goodbye.is_none());
-        let look = now
-            + timeouts.keep_alive.min(if self.goodbye.is_some() { GOODBYE_MS } else { u64::MAX });
-        let next = stalled.into_iter().chain(ends).chain(idle).fold(look, u64::min);
+        let goodbye = [self.idle_until(), self.drained_at()].into_iter().flatten();
+        let goodbye = goodbye.filter(|_| self.goodbye.is_none());
+        let patience = if self.goodbye.is_some() { GOODBYE_MS } else { u64::MAX };
+        let look = now + timeouts.keep_alive.min(patience);
+        let next = stalled.into_iter().chain(ends).chain(goodbye).fold(look, u64::min);
         self.timer.arm(next, cx.waker());
         Poll::Pending
     }

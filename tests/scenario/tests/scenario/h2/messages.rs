@@ -3,7 +3,9 @@
 use tidegate_lab::origin::{OriginOptions, spawn_origin};
 use tidegate_lab::provider::{ProviderOptions, spawn_provider};
 use tidegate_scenario::gateway::{Gateway, KEY};
-use tidegate_scenario::h2raw::{DATA, END_STREAM, HEADERS, Raw, WINDOW_UPDATE, fields_block, request};
+use tidegate_scenario::h2raw::{
+    DATA, END_STREAM, HEADERS, Raw, WINDOW_UPDATE, fields_block, request,
+};
 use tidegate_scenario::http::get;
 use tidegate_scenario::llm::{CHAT, providers};
 use tidegate_scenario::origin::{Answer, Origin};
@@ -63,15 +65,20 @@ fn an_announced_length_is_passed_on_and_trailers_are_not() {
 fn replies_without_a_body_end_with_their_head() {
     let origin = Origin::start(|received| match received.line() {
         line if line.contains("/204") => Answer::keep("HTTP/1.1 204 No Content\r\n\r\n"),
-        line if line.contains("/304") => Answer::keep("HTTP/1.1 304 Not Modified\r\nETag: a\r\n\r\n"),
+        line if line.contains("/304") => {
+            Answer::keep("HTTP/1.1 304 Not Modified\r\nETag: a\r\n\r\n")
+        }
         line if line.contains("/0") => Answer::ok(""),
         _ => Answer::keep("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"),
     });
     let gateway = before(origin.address, "");
     let mut raw = Raw::open(gateway.address);
-    for (stream, method, path, status) in
-        [(1, "GET", "/204", 204), (3, "GET", "/304", 304), (5, "GET", "/0", 200), (7, "HEAD", "/", 200)]
-    {
+    for (stream, method, path, status) in [
+        (1, "GET", "/204", 204),
+        (3, "GET", "/304", 304),
+        (5, "GET", "/0", 200),
+        (7, "HEAD", "/", 200),
+    ] {
         raw.head(stream, &request(method, path, &[]), true);
         let reply = raw.outcome(stream);
         assert!(reply.complete && reply.body.is_empty(), "{path}: {reply:?}");
@@ -115,7 +122,7 @@ fn what_we_answer_ourselves_is_answered() {
 
 #[test]
 fn a_large_reply_follows_the_windows_of_its_caller() {
-    let lab = spawn_origin(OriginOptions::default()).unwrap();
+    let lab = spawn_origin(&OriginOptions::default()).unwrap();
     let gateway = before(lab.addr, "");
     // A window of 1,000 bytes for each stream.
     let mut raw = Raw::open_with(gateway.address, &[(4, 1000)]);
@@ -139,7 +146,7 @@ fn a_large_reply_follows_the_windows_of_its_caller() {
 
 #[test]
 fn many_streams_of_one_connection_are_served_side_by_side() {
-    let lab = spawn_origin(OriginOptions::default()).unwrap();
+    let lab = spawn_origin(&OriginOptions::default()).unwrap();
     let gateway = before(lab.addr, "");
     let mut raw = Raw::open(gateway.address);
     raw.get(1, "/slow?ms=400");
@@ -162,7 +169,8 @@ fn many_streams_of_one_connection_are_served_side_by_side() {
 #[test]
 fn an_llm_stream_comes_frame_by_frame_and_ends_properly() {
     let lab = spawn_provider(ProviderOptions::default()).unwrap();
-    let gateway = Gateway::start(&format!("{}routes: [{{ path: /v1/, llm: true }}]\n", providers(lab.addr)));
+    let gateway =
+        Gateway::start(&format!("{}routes: [{{ path: /v1/, llm: true }}]\n", providers(lab.addr)));
     let mut raw = Raw::open(gateway.address);
     let bearer = format!("Bearer {KEY}");
     let fields = [("authorization", bearer.as_str()), ("content-type", "application/json")];
@@ -194,7 +202,8 @@ fn a_broken_reply_is_a_reset_and_not_an_end() {
 #[test]
 fn a_reset_stream_cancels_its_exchange_at_once() {
     let lab = spawn_provider(ProviderOptions::default()).unwrap();
-    let gateway = Gateway::start(&format!("{}routes: [{{ path: /v1/, llm: true }}]\n", providers(lab.addr)));
+    let gateway =
+        Gateway::start(&format!("{}routes: [{{ path: /v1/, llm: true }}]\n", providers(lab.addr)));
     let mut raw = Raw::open(gateway.address);
     let bearer = format!("Bearer {KEY}");
     let fields = [("authorization", bearer.as_str()), ("content-type", "application/json")];
