@@ -263,6 +263,11 @@ async fn exchange(
     let limit = snapshot.limits.body;
     let mut request = Request::of_stream(inbound, &client, shard.random(), limit);
     pipeline::handle(shard, &snapshot, &mut client, &mut request, over).await;
+    if client.reply.broken {
+        // The reset that follows throws away what is queued: the connection's task, which has been
+        // woken by it, goes first.
+        tokio::task::yield_now().await;
+    }
 }
 
 /// The request's head in HTTP/1.1, parsed by the rules of HTTP/1.1.

@@ -253,7 +253,12 @@ fn a_malformed_request_line_is_refused() {
         ("version 2", b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505, "unsupported_version"),
         ("version 1.2", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505, "unsupported_version"),
         ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, "invalid_request_line"),
-        ("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "unsupported_version"),
+        (
+            "not quite the HTTP/2 preface",
+            b"PRI * HTTP/2.0\r\n\r\nSX\r\n\r\n",
+            505,
+            "unsupported_version",
+        ),
         (
             "a coded NUL",
             b"GET /a%00 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
