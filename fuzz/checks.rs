@@ -214,3 +214,31 @@ pub(crate) fn sse(data: &[u8]) -> bool {
     }
     complete == data.len()
 }
+
+/// PROXY protocol headers: one way to see where a header ends, however it is cut, within its bound,
+/// and what we would write of it says the same.
+pub(crate) fn proxy_protocol(data: &[u8]) -> bool {
+    use tidegate_wire::proxy_protocol::{BYTES_MAX, Parsed, Told, parse, write_v1, write_v2};
+    let Ok(Parsed::Whole(told, length)) = parse(data) else {
+        if parse(data) == Ok(Parsed::Incomplete) {
+            assert!(data.len() < BYTES_MAX, "a header of more bytes than there may be goes on");
+        }
+        return false;
+    };
+    assert!(length <= data.len() && length <= BYTES_MAX);
+    for cut in 0..length {
+        assert_eq!(parse(&data[..cut]), Ok(Parsed::Incomplete), "cut at {cut}");
+    }
+    assert_eq!(parse(&data[..length]), Ok(Parsed::Whole(told, length)));
+    if let Told::Proxied { source, destination } = told {
+        for write in [write_v1, write_v2] {
+            let mut bytes = Vec::new();
+            write(&mut bytes, source, destination);
+            let Ok(Parsed::Whole(Told::Proxied { source: again, .. }, _)) = parse(&bytes) else {
+                panic!("what we wrote does not read back");
+            };
+            assert_eq!(again.ip().to_canonical(), source.ip().to_canonical());
+        }
+    }
+    true
+}

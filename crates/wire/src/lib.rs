@@ -4,6 +4,7 @@
 //! - [`http1::chunked`]: the chunked transfer coding, both ways.
 //! - [`http1::write`]: appending status lines and fields to a buffer.
 //! - [`http2`]: the preface, and what a peer may stir on a connection.
+//! - [`proxy_protocol`]: where a proxy says the client is.
 //! - [`sse`]: where the frames of a `text/event-stream` end and what they say.
 //!
 //! Everything here takes bytes that a peer chose. Nothing panics on them, everything is bounded,
@@ -12,6 +13,7 @@
 
 pub mod http1;
 pub mod http2;
+pub mod proxy_protocol;
 pub mod sse;
 
 mod octet;

@@ -44,3 +44,8 @@ fn chunked_seeds_hold() {
 fn sse_seeds_hold() {
     replay("sse", checks::sse, 10);
 }
+
+#[test]
+fn proxy_protocol_seeds_hold() {
+    replay("proxy_protocol", checks::proxy_protocol, 21);
+}
