@@ -1,6 +1,5 @@
 //! Whether a configuration makes sense: every problem at once, each with its field.
 
-mod balance;
 mod listener;
 mod llm;
 mod route;
@@ -53,6 +52,20 @@ pub(crate) fn check(
     }
 }
 
+/// Where the field stands, or the nearest thing around it that was written.
+pub(crate) fn nearest(places: &BTreeMap<String, Position>, path: &str) -> Position {
+    let mut path = path;
+    loop {
+        if let Some(at) = places.get(path) {
+            return *at;
+        }
+        match path.rfind(['.', '[']) {
+            Some(end) => path = path.get(..end).unwrap_or(""),
+            None => return Position::default(),
+        }
+    }
+}
+
 impl Check<'_> {
     pub(crate) fn problem(&mut self, path: &str, message: impl Into<String>) {
         self.problem_suggesting(path, message, None);
@@ -81,16 +94,7 @@ impl Check<'_> {
 
     /// Where the field stands, or the nearest thing around it that was written.
     fn place(&self, path: &str) -> Position {
-        let mut path = path;
-        loop {
-            if let Some(at) = self.places.get(path) {
-                return *at;
-            }
-            match path.rfind(['.', '[']) {
-                Some(end) => path = path.get(..end).unwrap_or(""),
-                None => return Position::default(),
-            }
-        }
+        nearest(self.places, path)
     }
 
     pub(crate) fn within<T: PartialOrd + Display>(
@@ -172,6 +176,7 @@ fn timeouts(check: &mut Check, timeouts: &Timeouts) {
         ("head", timeouts.head),
         ("body", timeouts.body),
         ("keep_alive", timeouts.keep_alive),
+        ("tls_handshake", timeouts.tls_handshake),
         ("connect", timeouts.connect),
         ("first_token", timeouts.first_token),
         ("between_tokens", timeouts.between_tokens),

@@ -292,7 +292,7 @@ impl<'v> Import<'v> {
     fn listener(&mut self) -> Listener {
         let port = self.number("PORT", 1..=65_535).and_then(|port| u16::try_from(port).ok());
         self.comes_from("listeners", "PORT");
-        Listener { bind: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.unwrap_or(PORT))) }
+        Listener::at(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.unwrap_or(PORT))))
     }
 
     fn admin(&mut self) -> Option<Admin> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
 
 use crate::budget::Budget;
-use crate::check::check;
+use crate::check::{check, nearest};
 use crate::expand::Environment;
 use crate::model::{Config, Model, ModelBalance, Route, Target};
 use crate::problem::{Collector, Position, Problem, Problems};
@@ -23,6 +23,19 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// What the limits cost.
     pub budget: Budget,
+    file: String,
+    places: BTreeMap<String, Position>,
+}
+
+impl Loaded {
+    /// A problem that only shows when what the configuration names is looked at, such as a file.
+    /// `path`: its field.
+    pub fn problem(&self, path: &str, message: &str) -> Problem {
+        let mut collector = Collector::new(&self.file);
+        collector.problem(nearest(&self.places, path), path, message, None);
+        // One was just added.
+        collector.into_problems().0.swap_remove(0)
+    }
 }
 
 impl Config {
@@ -106,7 +119,13 @@ pub(crate) fn load_tracing(
     let Reader { mut collector, places, accepted, .. } = reader;
     let budget = Budget::of(&config, cores());
     check(&config, &budget, &places, &mut collector);
-    let loaded = collector.finish().map(|warnings| Loaded { config, warnings, budget });
+    let loaded = collector.finish().map(|warnings| Loaded {
+        config,
+        warnings,
+        budget,
+        file: file_name.to_owned(),
+        places,
+    });
     (loaded, accepted)
 }
 

@@ -3,7 +3,6 @@
 //! Doc comments of fields become the descriptions of the JSON Schema; `Default` values are the
 //! documented defaults.
 
-mod balance;
 mod listener;
 mod llm;
 mod route;
@@ -16,13 +15,12 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use balance::{Algorithm, Balance, Bound, Hash, HashBy};
-pub use listener::Listener;
+pub use listener::{Certificate, ClientAuth, Listener, TlsVersion};
 pub use llm::{
     Caller, Cooldown, Model, ModelBalance, Priority, Provider, ProviderTimeouts, Retry, Target,
 };
 pub use route::Route;
-pub use upstream::{Endpoint, Health, Upstream};
+pub use upstream::{Algorithm, Balance, Endpoint, Health, Upstream};
 
 use crate::duration::{self, DurationText};
 use crate::secret::Secret;
@@ -173,6 +171,10 @@ pub struct Timeouts {
     #[serde(serialize_with = "duration::serialize")]
     #[schemars(with = "DurationText")]
     pub keep_alive: Duration,
+    /// A client's TLS handshake, from its first byte to its end.
+    #[serde(serialize_with = "duration::serialize")]
+    #[schemars(with = "DurationText")]
+    pub tls_handshake: Duration,
     /// Connecting to an endpoint, TLS and egress proxy included.
     #[serde(serialize_with = "duration::serialize")]
     #[schemars(with = "DurationText")]
@@ -221,6 +223,7 @@ impl Default for Timeouts {
             head: Duration::from_secs(10),
             body: Duration::from_mins(1),
             keep_alive: Duration::from_secs(75),
+            tls_handshake: Duration::from_secs(10),
             connect: Duration::from_secs(5),
             first_token: Duration::from_mins(1),
             between_tokens: Duration::from_mins(1),

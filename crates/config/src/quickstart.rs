@@ -46,7 +46,7 @@ pub fn quickstart_config(
         });
     }
     let mut config = Config {
-        listeners: vec![Listener { bind }],
+        listeners: vec![Listener::at(bind)],
         callers: vec![Caller {
             name: "quickstart".to_owned(),
             key: key.clone(),

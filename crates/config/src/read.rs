@@ -2,7 +2,6 @@
 //! looked at here; whether values make sense is the matter of `check`, which imports go through
 //! too.
 
-mod balance;
 mod listener;
 mod llm;
 mod route;
@@ -129,6 +128,7 @@ fn timeouts(reader: &mut Reader, value: &Value, timeouts: &mut Timeouts) {
         ("head", &mut timeouts.head),
         ("body", &mut timeouts.body),
         ("keep_alive", &mut timeouts.keep_alive),
+        ("tls_handshake", &mut timeouts.tls_handshake),
         ("connect", &mut timeouts.connect),
         ("first_token", &mut timeouts.first_token),
         ("between_tokens", &mut timeouts.between_tokens),

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use tidegate_policy::cidr::Cidr;
+
 use crate::duration::parse_duration;
 use crate::expand::{Environment, ExpandError, expand};
 use crate::problem::{Collector, Position, quote};
@@ -189,7 +191,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A value that is parsed from its text. `what` completes "needs …".
-    pub(crate) fn parsed<T, E: std::fmt::Display>(
+    fn parsed<T, E: std::fmt::Display>(
         &mut self,
         value: &Value,
         what: &str,
@@ -265,6 +267,10 @@ impl<'a> Reader<'a> {
                 )
             })
         })
+    }
+
+    pub(crate) fn cidr(&mut self, value: &Value) -> Option<Cidr> {
+        self.parsed(value, "an IP address or a range such as 10.0.0.0/8", Cidr::from_str)
     }
 
     /// One of a few names.

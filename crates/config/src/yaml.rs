@@ -1,7 +1,5 @@
 //! A configuration as YAML text that loads to the same configuration: what imports print.
 
-mod balance;
-
 use std::fmt::Write;
 
 use indexmap::IndexMap;
@@ -9,8 +7,8 @@ use indexmap::IndexMap;
 use crate::duration::format_duration;
 use crate::expand::escape;
 use crate::model::{
-    Admin, Caller, Config, Endpoint, Limits, Log, Model, ModelBalance, Priority, Provider, Queue,
-    Retry, Route, Target, Timeouts, Upstream,
+    Admin, Balance, Caller, Certificate, Config, Endpoint, Limits, Listener, Log, Model,
+    ModelBalance, Priority, Provider, Retry, Route, Target, Timeouts, Upstream,
 };
 use crate::secret::Secret;
 
@@ -36,16 +34,7 @@ type Fields = Vec<(String, Yaml)>;
 /// comment at its top.
 pub fn to_yaml(config: &Config) -> String {
     let mut top: Fields = Vec::new();
-    top.push((
-        "listeners".to_owned(),
-        Yaml::List(
-            config
-                .listeners
-                .iter()
-                .map(|listener| Yaml::Map(vec![literal("bind", &listener.bind)]))
-                .collect(),
-        ),
-    ));
+    top.push(("listeners".to_owned(), Yaml::List(config.listeners.iter().map(listener).collect())));
     if let Some(admin) = &config.admin {
         top.push(("admin".to_owned(), Yaml::Map(admin_fields(admin))));
     }
@@ -135,12 +124,46 @@ fn admin_fields(admin: &Admin) -> Fields {
     vec![literal("bind", &admin.bind), ("token".to_owned(), Yaml::Reference(reference.to_owned()))]
 }
 
+fn listener(listener: &Listener) -> Yaml {
+    let default = Listener::at(listener.bind);
+    let mut fields = vec![literal("bind", &listener.bind)];
+    add(&mut fields, "http2", &listener.http2, &default.http2, bool::to_string);
+    add_list(&mut fields, "tls", listener.tls.iter().map(certificate));
+    add_optional(&mut fields, "client_ca", listener.client_ca.as_ref().map(|path| path.display()));
+    add(&mut fields, "client_auth", &listener.client_auth, &default.client_auth, |mode| {
+        mode.as_str().to_owned()
+    });
+    add(&mut fields, "tls_min", &listener.tls_min, &default.tls_min, |version| {
+        version.as_str().to_owned()
+    });
+    let ranges = listener.trusted_proxies.iter().map(|range| Yaml::Literal(range.to_string()));
+    add_list(&mut fields, "trusted_proxies", ranges);
+    add(
+        &mut fields,
+        "proxy_protocol",
+        &listener.proxy_protocol,
+        &default.proxy_protocol,
+        bool::to_string,
+    );
+    Yaml::Map(fields)
+}
+
+fn certificate(certificate: &Certificate) -> Yaml {
+    Yaml::Map(vec![
+        literal("cert", &certificate.cert.display()),
+        literal("key", &certificate.key.display()),
+    ])
+}
+
 fn limits(limits: &Limits) -> Fields {
     let default = Limits::default();
     let mut fields = Vec::new();
     add(&mut fields, "connections", &limits.connections, &default.connections, u32::to_string);
     add(&mut fields, "requests", &limits.requests, &default.requests, u32::to_string);
-    add_map(&mut fields, "queue", queue(&limits.queue));
+    let mut queue = Vec::new();
+    add(&mut queue, "size", &limits.queue.size, &default.queue.size, u32::to_string);
+    add(&mut queue, "wait", &limits.queue.wait, &default.queue.wait, |wait| format_duration(*wait));
+    add_map(&mut fields, "queue", queue);
     for (key, value, default) in [
         ("memory", limits.memory, default.memory),
         ("head", limits.head, default.head),
@@ -152,14 +175,6 @@ fn limits(limits: &Limits) -> Fields {
     fields
 }
 
-fn queue(queue: &Queue) -> Fields {
-    let default = Queue::default();
-    let mut fields = Vec::new();
-    add(&mut fields, "size", &queue.size, &default.size, u32::to_string);
-    add(&mut fields, "wait", &queue.wait, &default.wait, |wait| format_duration(*wait));
-    fields
-}
-
 fn timeouts(timeouts: &Timeouts) -> Fields {
     let default = Timeouts::default();
     let mut fields = Vec::new();
@@ -167,6 +182,7 @@ fn timeouts(timeouts: &Timeouts) -> Fields {
         ("head", timeouts.head, default.head),
         ("body", timeouts.body, default.body),
         ("keep_alive", timeouts.keep_alive, default.keep_alive),
+        ("tls_handshake", timeouts.tls_handshake, default.tls_handshake),
         ("connect", timeouts.connect, default.connect),
         ("first_token", timeouts.first_token, default.first_token),
         ("between_tokens", timeouts.between_tokens, default.between_tokens),
@@ -246,7 +262,21 @@ fn upstream(upstream: &Upstream) -> Yaml {
         "endpoints".to_owned(),
         Yaml::List(upstream.endpoints.iter().map(endpoint).collect()),
     )];
-    balance::fields(&mut fields, upstream);
+    let balance = upstream.balance;
+    if balance != Balance::default() {
+        fields.push((
+            "balance".to_owned(),
+            if balance == Balance::all(balance.http) {
+                Yaml::Literal(balance.http.as_str().to_owned())
+            } else {
+                Yaml::Map(vec![
+                    literal("http", &balance.http.as_str()),
+                    literal("websocket", &balance.websocket.as_str()),
+                    literal("sse", &balance.sse.as_str()),
+                ])
+            },
+        ));
+    }
     if let Some(health) = &upstream.health {
         fields.push((
             "health".to_owned(),
@@ -266,9 +296,6 @@ fn endpoint(endpoint: &Endpoint) -> Yaml {
     let mut fields = vec![literal("url", &endpoint.url)];
     add(&mut fields, "weight", &endpoint.weight, &1, u32::to_string);
     add_optional(&mut fields, "connections_max", endpoint.connections_max);
-    add(&mut fields, "priority", &endpoint.priority, &0, u32::to_string);
-    add_optional(&mut fields, "zone", endpoint.zone.as_ref());
-    add(&mut fields, "draining", &endpoint.draining, &false, bool::to_string);
     short_form(fields)
 }
 

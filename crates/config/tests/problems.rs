@@ -176,6 +176,37 @@ admin: { bind: 127.0.0.1:8080, token: t }
 }
 
 #[test]
+fn keys_of_a_listener_that_do_not_go_together_are_reported() {
+    insta::assert_snapshot!(report_more("\
+listeners:
+  - bind: 127.0.0.1:1
+    client_ca: ca.pem
+    tls_min: 1.3
+  - bind: 127.0.0.1:2
+    tls: [{ cert: a.pem }, { cert: \"\", key: b.key }, { cert: c.pem, key: c.key, ca: d.pem }]
+    client_auth: optional
+  - bind: 127.0.0.1:3
+    tls_min: \"1.1\"
+    proxy_protocol: true
+    trusted_proxies: [10.0.0.0/8, 10.0.0.1/8, 300.0.0.1, \"::/129\"]
+  - { bind: 127.0.0.1:4, tls: a.pem, client_auth: optionl }
+"), @r#"
+    t.yaml:5:16: listeners[0].client_ca: needs `tls` with a certificate
+    t.yaml:6:14: listeners[0].tls_min: needs `tls` with a certificate
+    t.yaml:8:11: listeners[1].tls[0].key: is missing
+    t.yaml:8:36: listeners[1].tls[1].cert: is empty
+    t.yaml:8:81: listeners[1].tls[2].ca: unknown key; known here: cert, key
+    t.yaml:9:18: listeners[1].client_auth: needs `client_ca`: there is nobody whose certificates could be believed
+    t.yaml:11:14: listeners[2].tls_min: "1.1" is none of 1.2, 1.3; did you mean "1.2"?
+    t.yaml:13:35: listeners[2].trusted_proxies[1]: the bits after the first 8 are not zero; the range begins at 10.0.0.0
+    t.yaml:13:47: listeners[2].trusted_proxies[2]: this is neither an IP address nor a range such as 10.0.0.0/8 or fd00::/8
+    t.yaml:13:58: listeners[2].trusted_proxies[3]: after the slash stands how many bits count: 0 to 128
+    t.yaml:14:31: listeners[3].tls: needs a list, not a single value
+    t.yaml:14:51: listeners[3].client_auth: "optionl" is none of required, optional; did you mean "optional"?
+    "#);
+}
+
+#[test]
 fn an_admin_listener_on_a_network_needs_a_long_token() {
     insta::assert_snapshot!(report_more("admin: { bind: 0.0.0.0:9091, token: fifteen-letters }"), @"t.yaml:3:37: admin.token: must have 16 characters or more, because admin.bind 0.0.0.0:9091 is not loopback");
     assert_eq!(report_more("admin: { bind: 0.0.0.0:9091, token: sixteen-letters- }"), "");
@@ -341,7 +372,7 @@ routes: [{ path: /a, upstream: a }, { path: /b, upstream: b }, { path: /c, upstr
     t.yaml:3:92: upstreams.b.endpoints[4].weight: 1000001 is outside 0 to 1000000
     t.yaml:3:118: upstreams.b.endpoints[4].connections_max: must be 1 or more
     t.yaml:4:19: upstreams.c.endpoints: every endpoint has weight 0: none could ever be chosen
-    t.yaml:5:48: upstreams.d.balance.http: "least_conections" is none of round_robin, weighted_round_robin, random, least_connections, p2c, peak_ewma, ip_hash, consistent_hash, maglev, performance; did you mean "least_connections"?
+    t.yaml:5:48: upstreams.d.balance.http: "least_conections" is none of round_robin, weighted_round_robin, random, least_connections, ip_hash; did you mean "least_connections"?
     t.yaml:5:66: upstreams.d.balance.ws: unknown key; known here: http, sse, websocket
     t.yaml:6:47: upstreams.e.health.path: must begin with "/" and hold no spaces
     t.yaml:6:74: upstreams.e.health.timeout: must not be more than the interval
@@ -447,54 +478,4 @@ fn operators_texts_are_cut_and_kept_on_one_line() {
     assert_eq!(report.lines().count(), 1);
     assert!(report.len() < 400, "{report}");
     assert!(!report.contains('\u{1b}'));
-}
-
-#[test]
-fn balancing_that_cannot_work_is_reported() {
-    insta::assert_snapshot!(report("\
-upstreams:
-  app:
-    endpoints:
-      - { url: http://127.0.0.1:1, zone: \"a b\", priority: -1, draining: perhaps }
-      - { url: http://127.0.0.1:2, weight: 0 }
-    balance: { http: maglew, sse: p2c }
-    hash: { by: header, bound: 0.5 }
-    queue: { size: 2000000, wait: 0s }
-    slow_start: 25h
-    zone: \"\"
-routes: [{ upstream: app }]
-"), @r#"
-    t.yaml:4:42: upstreams.app.endpoints[0].zone: a name has 1 to 64 letters, digits, ".", "_" or "-"
-    t.yaml:4:59: upstreams.app.endpoints[0].priority: "-1" is not a whole number
-    t.yaml:4:73: upstreams.app.endpoints[0].draining: "perhaps" is neither true nor false
-    t.yaml:6:22: upstreams.app.balance.http: "maglew" is none of round_robin, weighted_round_robin, random, least_connections, p2c, peak_ewma, ip_hash, consistent_hash, maglev, performance; did you mean "maglev"?
-    t.yaml:7:17: upstreams.app.hash.by: "header" is none of client, path, key, header:NAME, cookie:NAME
-    t.yaml:7:32: upstreams.app.hash.bound: 0.50 is outside 1.00 to 10.00
-    t.yaml:8:20: upstreams.app.queue.size: 2000000 is outside 0 to 1000000
-    t.yaml:8:35: upstreams.app.queue.wait: must be more than zero
-    t.yaml:9:17: upstreams.app.slow_start: must be at most 24h
-    t.yaml:10:11: upstreams.app.zone: a name has 1 to 64 letters, digits, ".", "_" or "-"
-    "#);
-    insta::assert_snapshot!(report("\
-upstreams: { app: { endpoints: [{ url: http://127.0.0.1:1, weight: 0 }] } }
-routes: [{ upstream: app }]
-"), @"t.yaml:1:32: upstreams.app.endpoints: every endpoint has weight 0: none could ever be chosen");
-}
-
-#[test]
-fn balancing_without_effect_is_a_warning() {
-    insta::assert_snapshot!(report("\
-upstreams:
-  app:
-    endpoints: [{ url: http://127.0.0.1:1, zone: b, draining: true }]
-    hash: { by: path }
-    queue: { size: 10 }
-    zone: a
-routes: [{ upstream: app }]
-"), @r#"
-    t.yaml:3:16: upstreams.app.endpoints: every endpoint is draining: none takes anything new
-    t.yaml:4:11: upstreams.app.hash: nothing is hashed: the balance is none of those that hash
-    t.yaml:5:12: upstreams.app.queue: nobody ever waits: an endpoint without connections_max is never full
-    t.yaml:6:11: upstreams.app.zone: no endpoint stands in this zone
-    "#);
 }

@@ -11,7 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 use tidegate_snapshot::live::Live;
-use tidegate_snapshot::series::{Counter, Gauge, Latency, PerShard, ShardCell};
+use tidegate_snapshot::series::{Counter, Gauge, Latency, PerShard, ShardCell, TlsFailure};
 use tidegate_snapshot::{Reason, Shared, Snapshot};
 
 use crate::process;
@@ -84,6 +84,20 @@ fn exchanges(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     put(encoder, &names::ENDED, ended)?;
     put(encoder, &names::ACCEPTED, [total(|cell| &cell.accepted)])?;
     put(encoder, &names::ACCEPT_ERRORS, [total(|cell| &cell.accept_errors)])?;
+    put(
+        encoder,
+        &names::TLS_HANDSHAKES,
+        [
+            Row::of("full", sum(&live.shards, |cell| &cell.tls.full)),
+            Row::of("resumed", sum(&live.shards, |cell| &cell.tls.resumed)),
+        ],
+    )?;
+    let failures = TlsFailure::ALL.map(|failure| {
+        let count = live.shards.iter().filter_map(|cell| cell.tls.failures.get(failure as usize));
+        Row::of(failure.as_str(), count.map(Counter::value).sum::<u64>())
+    });
+    put(encoder, &names::TLS_FAILURES, failures)?;
+    put(encoder, &names::PROXY_PROTOCOL_REFUSED, [total(|cell| &cell.proxy_protocol_refused)])?;
     put(encoder, &names::RETRIES, [total(|cell| &cell.retries)])?;
     put(encoder, &names::RETRIES_DENIED, [total(|cell| &cell.retries_denied)])?;
     put(encoder, &names::HEARTBEATS, [total(|cell| &cell.heartbeats)])?;
@@ -140,7 +154,7 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     let endpoints = live.endpoints();
     let attempts = endpoints.iter().map(|e| Row::of(&e.key, sum(&e.cells, |c| &c.attempts)));
     put(encoder, &names::UPSTREAM_ATTEMPTS, attempts)?;
-    // Only those that happened: all reasons for each endpoint would fill the family with zeros.
+    // Only those that happened: 31 reasons for each endpoint would fill the family with zeros.
     let failures = endpoints.iter().flat_map(|endpoint| {
         Reason::ALL.into_iter().filter_map(|reason| {
             let count = endpoint.cells.iter().filter_map(|cell| cell.failures.get(reason as usize));
@@ -157,23 +171,7 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     put(encoder, &names::UPSTREAM_IN_FLIGHT, in_flight)?;
     let now_ms = live.now_ms();
     let admitting = endpoints.iter().map(|e| Row::of(&e.key, e.is_admitting(now_ms)));
-    put(encoder, &names::UPSTREAM_ADMITTING, admitting)?;
-    endpoint_queues(encoder, live)
-}
-
-fn endpoint_queues(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
-    let queues = live.queues();
-    let outcomes = queues.iter().flat_map(|queue| {
-        let of = |outcome, count| Row::of_both(&queue.upstream, outcome, count);
-        [
-            of("queued", sum(&queue.cells, |c| &c.queued)),
-            of("timeout", sum(&queue.cells, |c| &c.timeouts)),
-            of("refused", sum(&queue.cells, |c| &c.refused)),
-        ]
-    });
-    put(encoder, &names::ENDPOINT_QUEUE, outcomes)?;
-    let waiting = queues.iter().map(|queue| Row::of(&queue.upstream, queue.waiting()));
-    put(encoder, &names::ENDPOINT_QUEUE_WAITING, waiting)
+    put(encoder, &names::UPSTREAM_ADMITTING, admitting)
 }
 
 fn gauges(encoder: &mut DescriptorEncoder<'_>, live: &Live, snapshot: &Snapshot) -> fmt::Result {

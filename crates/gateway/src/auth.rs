@@ -40,8 +40,7 @@ pub(crate) fn identify<'s>(
     }
 }
 
-/// The key that a request brings.
-pub(crate) fn offered_key(request: &Request) -> Option<&[u8]> {
+fn offered_key(request: &Request) -> Option<&[u8]> {
     if let Some(value) = request.field(FieldId::Authorization) {
         let (scheme, key) = value.split_at_checked(7)?;
         if scheme.eq_ignore_ascii_case(b"bearer ") {

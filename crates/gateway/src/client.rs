@@ -32,6 +32,8 @@ pub(crate) struct Client {
     pub(crate) wire: Wire,
     /// Where the caller is.
     pub(crate) peer: SocketAddr,
+    /// It came by TLS.
+    pub(crate) secure: bool,
     /// The connection's one deadline.
     pub(crate) timer: Timer,
     /// Bytes of the next request.
@@ -112,7 +114,7 @@ impl Outgoing {
 }
 
 impl Client {
-    /// A fresh connection.
+    /// A fresh connection, in clear.
     pub(crate) fn new(stream: Stream, peer: SocketAddr, timer: Timer) -> Self {
         Self::over(Wire::Http1(stream), peer, timer)
     }
@@ -123,7 +125,7 @@ impl Client {
     }
 
     fn over(wire: Wire, peer: SocketAddr, timer: Timer) -> Self {
-        Self { wire, peer, timer, carry: Vec::new(), reply: Outgoing::default() }
+        Self { wire, peer, secure: false, timer, carry: Vec::new(), reply: Outgoing::default() }
     }
 
     /// Does the caller speak HTTP/2? Then the end of a body is seen, not counted, and that it has
@@ -249,6 +251,13 @@ impl Client {
         match &mut self.wire {
             Wire::Http1(stream) => stream.poll_flush(cx).map_err(gone),
             Wire::Http2(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Tells a TLS peer that an idle connection ends here.
+    pub(crate) fn say_goodbye(&mut self) {
+        if let Wire::Http1(stream) = &mut self.wire {
+            stream.say_goodbye();
         }
     }
 

@@ -12,13 +12,14 @@ use crate::request::{Body, Request};
 use crate::route::Routed;
 
 /// Writes the head of the request to an endpoint. `length`: of the body as it will be sent, None
-/// when it goes out chunked.
+/// when it goes out chunked. `secure`: the caller came by TLS.
 pub(crate) fn request_head(
     out: &mut Vec<u8>,
     request: &Request,
     routed: &Routed<'_>,
     endpoint: &Endpoint,
     peer: SocketAddr,
+    secure: bool,
     length: Option<u64>,
 ) {
     let head = request.head();
@@ -44,7 +45,7 @@ pub(crate) fn request_head(
         let named = head.authority.of(bytes);
         let host = if named.is_empty() { endpoint.authority.as_bytes() } else { named };
         put_field(out, b"Host", host);
-        plain_fields(out, request, peer);
+        plain_fields(out, request, peer, secure);
     }
     match length {
         None => put_field(out, b"Transfer-Encoding", b"chunked"),
@@ -61,7 +62,7 @@ fn has_body(request: &Request) -> bool {
 }
 
 /// Fields for a web endpoint: everything end-to-end, and where the request came from.
-fn plain_fields(out: &mut Vec<u8>, request: &Request, peer: SocketAddr) {
+fn plain_fields(out: &mut Vec<u8>, request: &Request, peer: SocketAddr, secure: bool) {
     for (name, value, field) in request.fields() {
         match field.id {
             // Written anew. Nobody is trusted to say where a request came from.
@@ -76,12 +77,24 @@ fn plain_fields(out: &mut Vec<u8>, request: &Request, peer: SocketAddr) {
             | FieldId::XRealIp
             | FieldId::TrueClientIp
             | FieldId::CfConnectingIp => {}
+            _ if is_client_certificate(name) => {}
             _ => put_field(out, name, value),
         }
     }
     out.extend_from_slice(b"X-Forwarded-For: ");
     put_address(out, peer);
-    out.extend_from_slice(b"\r\nX-Forwarded-Proto: http\r\n");
+    let scheme: &[u8] = if secure { b"https" } else { b"http" };
+    out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
+    out.extend_from_slice(scheme);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Names under which proxies tell endpoints of a verified client certificate: no caller may say it.
+fn is_client_certificate(name: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 3] = [b"x-client-cert", b"x-ssl-client", b"client-cert"];
+    PREFIXES.iter().any(|prefix| {
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+    })
 }
 
 fn put_address(out: &mut Vec<u8>, peer: SocketAddr) {

@@ -1,6 +1,7 @@
 //! A client connection: read a head, hand the request to the pipeline, keep alive or close.
 
 pub(crate) mod h2;
+pub(crate) mod handshake;
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -10,7 +11,6 @@ use tidegate_policy::balance::mix;
 use tidegate_snapshot::{Reason, Snapshot};
 use tidegate_wire::http1::head::{HeadLimits, parse_request};
 use tidegate_wire::http2::begins_like_preface;
-use tokio::net::TcpStream;
 
 use crate::buffer::Lent;
 use crate::client::{Client, Wire};
@@ -19,8 +19,6 @@ use crate::pipeline;
 use crate::reply;
 use crate::request::Request;
 use crate::shard::Shard;
-use crate::stream::Stream;
-use crate::timer::Timer;
 
 /// Fields of a request head.
 const FIELDS_MAX: usize = 100;
@@ -35,15 +33,14 @@ const LINGER_MS: u64 = 2_000;
 const OVER_LIMIT_MS: u64 = 1_000;
 
 /// Serves a connection until it ends. `over`: the connection limit was reached before it, so that
-/// only the built-in endpoints answer.
+/// only the built-in endpoints answer. `http2`: it may be spoken here.
 ///
 /// This future is what an idle connection costs, so that nothing large lives in it: a buffer comes
 /// with the first byte of a request, and everything from then on is boxed.
-pub(crate) async fn serve(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr, over: bool) {
-    let mut client = Client::new(Stream::Tcp(stream), peer, Timer::new(&shard.timers));
+pub(crate) async fn serve(shard: &Rc<Shard>, mut client: Client, http2: bool, over: bool) {
     let mut first = true;
     while let Some(mut inbound) = first_bytes(shard, &mut client, first, over).await {
-        if first && begins_like_preface(inbound.filled()) {
+        if first && http2 && begins_like_preface(inbound.filled()) {
             let snapshot = shard.snapshot();
             if Box::pin(h2::is_spoken(&snapshot, &mut client, &mut inbound)).await {
                 let early = inbound.filled().to_vec();
@@ -58,6 +55,7 @@ pub(crate) async fn serve(shard: &Rc<Shard>, stream: TcpStream, peer: SocketAddr
             After::Linger => return Box::pin(linger(shard, &mut client)).await,
         }
     }
+    client.say_goodbye();
 }
 
 /// What becomes of the connection after an exchange.

@@ -160,6 +160,11 @@ impl Gateway {
         }
     }
 
+    /// The configured addresses and what they are bound to.
+    pub fn listening(&self) -> Vec<(SocketAddr, SocketAddr)> {
+        self.bound.iter().map(|(configured, bound)| (*configured, bound.address)).collect()
+    }
+
     /// The addresses that are listened on, as bound.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.bound.values().map(|bound| bound.address).collect()

@@ -3,17 +3,22 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tidegate_snapshot::Reason;
+use tidegate_snapshot::series::TlsFailure;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
-use crate::downstream;
+use crate::client::Client;
+use crate::downstream::{self, handshake};
 use crate::reply;
 use crate::shard::Shard;
+use crate::stream::Stream;
+use crate::timer::Timer;
 
 /// Connections that the kernel holds for us before they are accepted.
 const BACKLOG: i32 = 32_768;
@@ -141,10 +146,14 @@ fn welcome(shard: &Rc<Shard>, bind: SocketAddr, stream: TcpStream, peer: SocketA
     let counted = Counted::new(shard);
     let snapshot = shard.snapshot();
     // A reload that takes a listener away closes its sockets in a moment.
-    let Some(_listener) = snapshot.listener(bind) else { return };
+    let Some(listener) = snapshot.listener(bind) else { return };
     let limit = snapshot.limits.connections;
     if counted.open > limit + RESERVE {
         shard.cell().ended[Reason::ConnectionsFull as usize].add(1);
+        if listener.tls.is_some() {
+            // Words would need a handshake, which costs more than what is refused.
+            return handshake::count(shard, TlsFailure::Full);
+        }
         // Best effort: the socket is new, so that its send buffer has room.
         let _ = stream.try_write(reply::BUSY);
         return;
@@ -153,9 +162,28 @@ fn welcome(shard: &Rc<Shard>, bind: SocketAddr, stream: TcpStream, peer: SocketA
     // Small writes are made at once: we always write whole messages or whole chunks.
     let _ = stream.set_nodelay(true);
     let task_shard = Rc::clone(shard);
+    if handshake::is_needed(listener) {
+        if over && listener.tls.is_some() && !shard.may_shake_hands_over_limit() {
+            shard.cell().ended[Reason::ConnectionsFull as usize].add(1);
+            return handshake::count(shard, TlsFailure::Full);
+        }
+        let (listener, http2) = (Arc::clone(listener), listener.http2);
+        shard.spawn(|task| async move {
+            let _counted = (counted, task);
+            // Boxed: what is needed once must not count for as long as the connection lives.
+            let opened = Box::pin(handshake::open(&task_shard, &listener, stream, peer)).await;
+            drop(listener);
+            if let Some(client) = opened {
+                downstream::serve(&task_shard, client, http2, over).await;
+            }
+        });
+        return;
+    }
+    let http2 = listener.http2;
+    let client = Client::new(Stream::Tcp(stream), peer, Timer::new(&shard.timers));
     shard.spawn(|task| async move {
         let _counted = (counted, task);
-        downstream::serve(&task_shard, stream, peer, over).await;
+        downstream::serve(&task_shard, client, http2, over).await;
     });
 }
 

@@ -28,6 +28,12 @@ pub(crate) const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Connection: close\r\nContent-Length: 89\r\n\r\n\
     {\"error\":{\"message\":\"Server too busy, please try again later\",\"code\":\"connections_full\"}}";
 
+/// The answer to plain HTTP where TLS is spoken.
+pub(crate) const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    Content-Type: text/plain; charset=utf-8\r\nX-Tidegate-Reason: plain_http\r\n\
+    Connection: close\r\nContent-Length: 50\r\n\r\n\
+    The plain HTTP request was sent to an HTTPS port.\n";
+
 /// Sends a whole message and waits until the caller has taken it.
 pub(crate) async fn deliver(client: &mut Client, message: &[u8], write_stall_ms: u64) {
     let mut sent = false;
@@ -280,10 +286,12 @@ mod tests {
 
     #[test]
     fn the_unread_refusal_has_the_length_that_it_says() {
-        let text = std::str::from_utf8(BUSY).unwrap_or_default();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
-        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{}", body.len());
-        assert!(body.contains(TOO_BUSY));
+        for (message, words) in [(BUSY, TOO_BUSY), (PLAIN_HTTP, "HTTPS port")] {
+            let text = std::str::from_utf8(message).unwrap_or_default();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+            assert!(head.contains(&format!("Content-Length: {}", body.len())), "{}", body.len());
+            assert!(body.contains(words));
+        }
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::{client, server};
 
 /// A connection to a peer.
 #[derive(Debug)]
@@ -14,7 +14,9 @@ pub(crate) enum Stream {
     /// Plain TCP.
     Tcp(TcpStream),
     /// TLS, as its client.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<client::TlsStream<TcpStream>>),
+    /// TLS, as its server.
+    TlsServer(Box<server::TlsStream<TcpStream>>),
 }
 
 impl Stream {
@@ -31,6 +33,7 @@ impl Stream {
         let polled = match self {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, &mut into),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, &mut into),
+            Self::TlsServer(tls) => Pin::new(&mut **tls).poll_read(cx, &mut into),
         };
         polled.map_ok(|()| into.filled().len())
     }
@@ -44,6 +47,7 @@ impl Stream {
         match self {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, into),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, into),
+            Self::TlsServer(tls) => Pin::new(&mut **tls).poll_read(cx, into),
         }
     }
 
@@ -57,6 +61,7 @@ impl Stream {
             (Self::Tcp(tcp), [one]) => Pin::new(tcp).poll_write(cx, one),
             (Self::Tcp(tcp), _) => Pin::new(tcp).poll_write_vectored(cx, slices),
             (Self::Tls(tls), _) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
+            (Self::TlsServer(tls), _) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
         }
     }
 
@@ -65,6 +70,7 @@ impl Stream {
         match self {
             Self::Tcp(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
+            Self::TlsServer(tls) => Pin::new(&mut **tls).poll_flush(cx),
         }
     }
 
@@ -73,6 +79,7 @@ impl Stream {
         let tcp = match self {
             Self::Tcp(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
+            Self::TlsServer(tls) => tls.get_ref().0,
         };
         // Without it the close is an ordinary one, which is all that is left then.
         let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
@@ -83,6 +90,15 @@ impl Stream {
         match self {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+            Self::TlsServer(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+        }
+    }
+
+    /// Tells a TLS peer that this is the end, if the socket takes it at once, before the connection
+    /// is closed (RFC 8446 section 6.1). Nothing to do for TCP.
+    pub(crate) fn say_goodbye(&mut self) {
+        if !matches!(self, Self::Tcp(_)) {
+            let _ = self.poll_shutdown(&mut Context::from_waker(Waker::noop()));
         }
     }
 }

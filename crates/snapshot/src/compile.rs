@@ -58,6 +58,14 @@ pub enum CompileError {
         /// What is wrong with it.
         message: String,
     },
+    /// A certificate or its key cannot be used.
+    #[error("{place}: {message}")]
+    Certificate {
+        /// Field path.
+        place: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// TLS cannot be set up at all.
     #[error("TLS: {0}")]
     Tls(String),
@@ -94,9 +102,11 @@ pub fn compile(
     let providers = llm::providers(&config, live, &timeouts, &mut tls)?;
     let models = llm::models(&config, live, &providers)?;
     let (route_table, routes) = route::routes(&config, live, &upstreams)?;
+    let mut complaints = Vec::new();
     Ok(Snapshot {
         generation,
-        listeners: listener::listeners(&config),
+        listeners: listener::listeners(&config, live, &mut complaints)?,
+        complaints,
         limits: Limits {
             connections: config.limits.connections as usize,
             admission: AdmissionLimits {
@@ -116,7 +126,6 @@ pub fn compile(
         allow_anonymous: config.allow_anonymous,
         route_table,
         routes,
-        upstreams,
         models,
         retry: RetryPolicy {
             attempts: config.retry.attempts.max(1),
@@ -144,6 +153,7 @@ fn timeouts(written: &config::Timeouts) -> Timeouts {
         head: ms(written.head),
         body: ms(written.body),
         keep_alive: ms(written.keep_alive),
+        tls_handshake: ms(written.tls_handshake),
         connect: ms(written.connect),
         first_token: ms(written.first_token),
         between_tokens: ms(written.between_tokens),

@@ -1,8 +1,12 @@
 //! Counters that one shard writes and the metrics page sums: cells, one per shard.
 
+mod tls;
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crossbeam_utils::CachePadded;
+
+pub use tls::{TlsCell, TlsFailure};
 
 use crate::reason::Reason;
 
@@ -153,18 +157,7 @@ pub struct EndpointCell {
     /// Connections opened.
     pub connects: Counter,
     /// Failed attempts by reason.
-    pub failures: ByReason,
-}
-
-/// Counters of the queue before an upstream's endpoints.
-#[derive(Debug, Default)]
-pub struct QueueCell {
-    /// Exchanges that waited because every usable endpoint was at its cap.
-    pub queued: Counter,
-    /// Those of them that were refused because the wait took too long.
-    pub timeouts: Counter,
-    /// Exchanges refused at once: no queue, or no place in it.
-    pub refused: Counter,
+    pub failures: [Counter; Reason::COUNT],
 }
 
 /// Counters of a model.
@@ -193,11 +186,15 @@ pub struct ShardCell {
     /// the caller.
     pub errors: Counter,
     /// Exchanges that ended, by reason, other than well.
-    pub ended: ByReason,
+    pub ended: [Counter; Reason::COUNT],
     /// Connections accepted.
     pub accepted: Counter,
     /// Accepts that failed (out of files, mostly).
     pub accept_errors: Counter,
+    /// TLS handshakes.
+    pub tls: TlsCell,
+    /// Connections that did not begin with a usable PROXY protocol header, where one is required.
+    pub proxy_protocol_refused: Counter,
     /// Attempts after the first.
     pub retries: Counter,
     /// Retries not made because the budget was empty.

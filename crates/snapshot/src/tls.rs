@@ -1,4 +1,11 @@
-//! TLS towards endpoints: one client configuration per set of roots, shared by all that use it.
+//! TLS towards endpoints: one client configuration per set of roots, shared by all that use it. TLS
+//! towards callers is in `server`, the certificates of both in `identity`.
+
+mod identity;
+mod inspect;
+mod kept;
+pub(crate) mod server;
+mod x509;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,6 +14,10 @@ use std::sync::Arc;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+
+pub use identity::{Identity, IdentityError};
+pub use inspect::{Finding, Severity, files, inspect};
+pub use kept::TlsKept;
 
 use crate::compile::CompileError;
 

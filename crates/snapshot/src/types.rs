@@ -5,7 +5,6 @@ mod llm;
 mod route;
 mod upstream;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,9 +17,7 @@ use tidegate_policy::route::RouteTable;
 pub use listener::Listener;
 pub use llm::{Model, Models, Provider};
 pub use route::{Destination, Route};
-pub use upstream::{
-    Egress, EgressKind, Endpoint, EndpointQueue, Group, Member, TlsTarget, Traffic,
-};
+pub use upstream::{Egress, EgressKind, Endpoint, Group, Member, TlsTarget};
 
 use crate::callers::Callers;
 
@@ -33,6 +30,8 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// Addresses to listen on and what is spoken there.
     pub listeners: Vec<Arc<Listener>>,
+    /// Files that could not be read anew, so that what they held before stays. For the log.
+    pub complaints: Vec<String>,
     /// What may be held at once.
     pub limits: Limits,
     /// Deadlines, where an endpoint has none of its own.
@@ -45,8 +44,6 @@ pub struct Snapshot {
     pub route_table: RouteTable,
     /// Routes as written.
     pub routes: Vec<Arc<Route>>,
-    /// Upstreams by name.
-    pub upstreams: HashMap<String, Arc<Group>>,
     /// Model names to groups of providers.
     pub models: Models,
     /// How often and how patiently an attempt is repeated.
@@ -83,6 +80,8 @@ pub struct Timeouts {
     pub body: u64,
     /// Idle client connection.
     pub keep_alive: u64,
+    /// A client's TLS handshake.
+    pub tls_handshake: u64,
     /// TCP, egress and TLS handshakes together.
     pub connect: u64,
     /// Request sent to first byte of a streamed reply.

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use rustix::process::{Resource, getrlimit};
+use tidegate_snapshot::tls::Severity;
 use tidegate_snapshot::{Live, compile};
 
 use crate::{Failure, files, import};
 
 /// Checks a configuration as `serve` would, short of listening.
 pub(crate) fn run(file: &Path) -> Result<(), Failure> {
-    let loaded = files::load(file)?;
+    let loaded = files::load(file, Severity::Doubtful)?;
     let budget = files::budget(&loaded.config);
     let mut out = String::new();
     for warning in &loaded.warnings {

@@ -1,11 +1,13 @@
 //! Reading what the user names, and saying what is wrong with it.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use tidegate_config::{
-    Budget, CONFIG_BYTES_MAX, Config, Loaded, Preset, Problem, import_env, load_bytes,
+    Budget, CONFIG_BYTES_MAX, Config, Loaded, Preset, Problem, Problems, import_env, load_bytes,
     parse_env_file,
 };
+use tidegate_snapshot::tls::{Finding, Severity, inspect};
 
 use crate::Failure;
 
@@ -26,14 +28,28 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// Loads and checks a YAML configuration.
-pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
+/// Loads and checks a YAML configuration and the certificate files that it names. What is as bad as
+/// `refused` is a problem, what is better a warning.
+pub(crate) fn load(path: &Path, refused: Severity) -> Result<Loaded, Failure> {
     let bytes = read(path)?;
-    load_bytes(&bytes, &path.display().to_string(), &environment).map_err(|problems| {
+    let told = |problems: Problems| {
         let count = problems.0.len();
         let plural = if count == 1 { "problem" } else { "problems" };
         Failure::User(format!("{count} {plural} in {}:\n{problems}", path.display()))
-    })
+    };
+    let mut loaded = load_bytes(&bytes, &path.display().to_string(), &environment).map_err(told)?;
+    let (bad, odd): (Vec<_>, Vec<_>) = inspect(&loaded.config, SystemTime::now())
+        .into_iter()
+        .partition(|finding| finding.severity >= refused);
+    let located = |findings: Vec<Finding>| -> Vec<Problem> {
+        findings.iter().map(|finding| loaded.problem(&finding.path, &finding.message)).collect()
+    };
+    let (bad, odd) = (located(bad), located(odd));
+    if !bad.is_empty() {
+        return Err(told(Problems(bad)));
+    }
+    loaded.warnings.extend(odd);
+    Ok(loaded)
 }
 
 /// Makes a configuration of a .env file.

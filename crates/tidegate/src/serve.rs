@@ -9,14 +9,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_config::Config;
 use tidegate_control::{AdminBind, Control, Options};
 use tidegate_gateway::Gateway;
-use tidegate_snapshot::{Live, Shared, compile};
+use tidegate_snapshot::{Live, Shared, Snapshot, compile};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::cli::ServeOptions;
 use crate::handover::Owner;
 use crate::notify::notify;
-use crate::reload::Origin;
+use crate::reload::{CertificateStamps, Origin, certificate_stamps};
 use crate::upgrade::{Inherited, Program, hand_over};
 use crate::{Failure, files, logging};
 
@@ -45,8 +45,10 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), Failure> {
     logging::begin(&config.log);
     let server = Server::start(config)?;
     server.run(&origin, |server| {
-        for address in server.gateway.addresses() {
-            tracing::info!("listening on http://{address}");
+        let snapshot = server.shared.snapshot.load();
+        for (configured, address) in server.gateway.listening() {
+            let secure = snapshot.listener(configured).is_some_and(|l| l.tls.is_some());
+            tracing::info!("listening on {}://{address}", if secure { "https" } else { "http" });
         }
         if let Some(address) = server.control.admin_address() {
             tracing::info!("admin on http://{address}");
@@ -62,6 +64,8 @@ pub(crate) struct Server {
     control: Control,
     /// From the process before us, until we have told it that we are ready.
     inherited: Inherited,
+    /// The certificate files as they were when they were last read.
+    certificates: CertificateStamps,
 }
 
 /// Why the main loop has ended.
@@ -87,6 +91,7 @@ impl Server {
             }),
             admin_socket: inherited.admin.take(),
         };
+        let certificates = certificate_stamps(&config);
         let snapshot = compile(Arc::new(config), &live, 1)
             .map_err(|error| Failure::User(error.to_string()))?;
         let shared = Arc::new(Shared::new(snapshot, live));
@@ -95,7 +100,7 @@ impl Server {
             .map_err(|error| Failure::User(error.to_string()))?;
         let gateway = Gateway::start(&shared, std::mem::take(&mut inherited.listeners))
             .map_err(|error| Failure::User(error.to_string()))?;
-        Ok(Self { shared, gateway, control, inherited })
+        Ok(Self { shared, gateway, control, inherited, certificates })
     }
 
     /// Reloads on SIGHUP and when the file changes; starts the new binary on SIGUSR2; drains on
@@ -127,6 +132,7 @@ impl Server {
                     _ = hangup.recv() => {
                         stamp = origin.stamp();
                         self.reload(origin);
+                        self.reload_changed_certificates();
                     }
                     _ = file_check.tick() => {
                         let now = origin.stamp();
@@ -134,6 +140,7 @@ impl Server {
                             stamp = now;
                             self.reload(origin);
                         }
+                        self.reload_changed_certificates();
                     }
                     _ = upgrade.recv() => {
                         if successor.is_some() {
@@ -185,30 +192,62 @@ impl Server {
                 return tracing::error!("reload failed, the old configuration stays: {error:#}");
             }
         };
-        let before = self.shared.snapshot.load_full();
-        if *before.config == config {
+        if *self.shared.snapshot.load().config == config {
             return tracing::info!("reload: nothing has changed");
         }
         if config.shards.is_some_and(|shards| shards != self.shared.live.shard_count()) {
             tracing::warn!("reload: `shards` changes with the next start");
         }
-        let snapshot = match compile(Arc::new(config), &self.shared.live, before.generation + 1) {
-            Ok(snapshot) => snapshot,
+        match self.put_in_force(Arc::new(config)) {
+            Ok(snapshot) => tracing::info!(snapshot.generation, "reloaded"),
             Err(error) => {
-                return tracing::error!("reload refused, the old configuration stays: {error}");
+                tracing::error!("reload refused, the old configuration stays: {error}");
             }
-        };
-        let fresh = match self.gateway.bind(&snapshot) {
-            Ok(fresh) => fresh,
-            Err(error) => {
-                return tracing::error!("reload refused, the old configuration stays: {error}");
-            }
-        };
-        let (generation, snapshot) = (snapshot.generation, Arc::new(snapshot));
+        }
+    }
+
+    /// Puts a configuration in force with whatever the files that it names hold now. Refused,
+    /// everything stays as it was. What could not be read and stays as it was is in the snapshot's
+    /// complaints.
+    fn put_in_force(&mut self, config: Arc<Config>) -> Result<Arc<Snapshot>, String> {
+        // Before they are read: a change in between is seen at the next look.
+        let certificates = certificate_stamps(&config);
+        let generation = self.shared.snapshot.load().generation + 1;
+        let snapshot =
+            compile(config, &self.shared.live, generation).map_err(|error| error.to_string())?;
+        let fresh = self.gateway.bind(&snapshot).map_err(|error| error.to_string())?;
+        for complaint in &snapshot.complaints {
+            tracing::error!("{complaint}");
+        }
+        let snapshot = Arc::new(snapshot);
         self.shared.snapshot.store(Arc::clone(&snapshot));
         self.gateway.listen(fresh, &snapshot);
         self.shared.live.forget_unused();
-        tracing::info!(generation, "reloaded");
+        self.certificates = certificates;
+        Ok(snapshot)
+    }
+
+    /// Reads the certificates of the configuration in force anew. One that cannot be read stays as
+    /// it was and is in the snapshot's complaints.
+    fn reload_certificates(&mut self) -> Result<Arc<Snapshot>, String> {
+        let config = Arc::clone(&self.shared.snapshot.load().config);
+        self.put_in_force(config)
+    }
+
+    /// Reads the certificates anew if one of their files has changed.
+    fn reload_changed_certificates(&mut self) {
+        let now = certificate_stamps(&self.shared.snapshot.load().config);
+        if now == self.certificates {
+            return;
+        }
+        // Once for each change, whatever comes of it.
+        self.certificates = now;
+        match self.reload_certificates() {
+            Ok(snapshot) => tracing::info!(snapshot.generation, "certificates read anew"),
+            Err(error) => {
+                tracing::error!("certificates not read anew, the old ones stay: {error}");
+            }
+        }
     }
 
     /// Starts the new binary on a thread of its own: that takes as long as the new process does.

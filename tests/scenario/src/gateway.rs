@@ -87,15 +87,28 @@ impl Gateway {
             lines,
             log: Vec::new(),
         };
-        gateway.address = gateway.announced("listening on http://");
-        gateway.admin = gateway.announced("admin on http://");
+        gateway.address = gateway.announced("listening on ");
+        gateway.admin = gateway.announced("admin on ");
         gateway
     }
 
     fn announced(&mut self, words: &str) -> SocketAddr {
         let line = self.logged(words);
-        let at = line.find(words).expect("the words are there") + words.len();
-        line[at..].split_whitespace().next().unwrap_or_default().parse().expect("an address")
+        address(&line, words)
+    }
+
+    /// The addresses of all listeners, in the order of their configured addresses.
+    pub fn addresses(&mut self) -> Vec<SocketAddr> {
+        const WORDS: &str = "listening on ";
+        // Announced after the listeners.
+        self.logged("admin on ");
+        let lines = self.log.iter().filter(|line| line.contains(WORDS));
+        lines.map(|line| address(line, WORDS)).collect()
+    }
+
+    /// The directory of its configuration file.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Waits for a line of the log with these words.
@@ -203,6 +216,13 @@ impl Gateway {
         let pages = fs::read_to_string(path).unwrap_or_default();
         pages.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) * 4096
     }
+}
+
+/// The address of the URL behind these words.
+fn address(line: &str, words: &str) -> SocketAddr {
+    let url = line.split(words).nth(1).and_then(|rest| rest.split_whitespace().next());
+    url.and_then(|url| url.split("://").nth(1)?.parse().ok())
+        .unwrap_or_else(|| panic!("an address in {line:?}"))
 }
 
 fn complete(yaml: &str) -> String {

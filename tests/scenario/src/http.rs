@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
+use rustls::ClientConnection;
 use tidegate_wire::http1::chunked::ChunkedDecoder;
 use tidegate_wire::http1::head::{
     HeadLimits, Method, ResponseFraming, ResponseHead, parse_response,
@@ -47,6 +48,10 @@ impl Reply {
 pub struct Connection {
     /// The socket.
     pub stream: TcpStream,
+    /// The TLS session, where there is one.
+    pub tls: Option<Box<ClientConnection>>,
+    /// The connection ended by a reset or, where there is TLS, without a close_notify.
+    pub broken: bool,
     read: Vec<u8>,
 }
 
@@ -57,12 +62,34 @@ impl Connection {
         let stream = TcpStream::connect(address).expect("the gateway accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a deadline for reads");
         stream.set_nodelay(true).expect("no delay");
-        Self { stream, read: Vec::new() }
+        Self { stream, tls: None, broken: false, read: Vec::new() }
+    }
+
+    /// Speaks TLS from here on; the handshake is made with the first bytes.
+    pub fn over_tls(mut self, tls: ClientConnection) -> Self {
+        self.tls = Some(Box::new(tls));
+        self
+    }
+
+    /// Makes the TLS handshake.
+    pub fn shake_hands(&mut self) -> std::io::Result<&mut Self> {
+        if let Some(tls) = &mut self.tls {
+            while tls.is_handshaking() {
+                tls.complete_io(&mut self.stream)?;
+            }
+        }
+        Ok(self)
     }
 
     /// Sends bytes as they are. A peer that has closed already is for the reply to tell.
     pub fn send(&mut self, bytes: &[u8]) -> &mut Self {
-        let _ = self.stream.write_all(bytes);
+        let _ = match &mut self.tls {
+            None => self.stream.write_all(bytes),
+            Some(tls) => {
+                let mut stream = rustls::Stream::new(&mut **tls, &mut self.stream);
+                stream.write_all(bytes).and_then(|()| stream.flush())
+            }
+        };
         self
     }
 
@@ -82,13 +109,18 @@ impl Connection {
     /// Reads more; false at the end.
     fn more(&mut self) -> bool {
         let mut piece = [0; 16 * 1024];
-        match self.stream.read(&mut piece) {
+        let read = match &mut self.tls {
+            None => self.stream.read(&mut piece),
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).read(&mut piece),
+        };
+        match read {
             Ok(n) if n > 0 => {
                 self.read.extend_from_slice(&piece[..n]);
                 true
             }
             Ok(_) => false,
             Err(error) => {
+                self.broken = true;
                 assert!(
                     !matches!(
                         error.kind(),

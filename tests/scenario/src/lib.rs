@@ -14,6 +14,7 @@ pub mod llm;
 pub mod origin;
 pub mod process;
 pub mod scripted;
+pub mod secure;
 
 use std::time::{Duration, Instant};
 

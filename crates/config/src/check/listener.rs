@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use super::{Check, is_visible_ascii};
-use crate::model::Config;
+use crate::model::{ClientAuth, Config, Listener, TlsVersion};
+use crate::reader::below;
 
 /// A token that may be tried from a network must not be guessable.
 const NETWORK_TOKEN_MIN: usize = 16;
@@ -31,6 +32,10 @@ pub(super) fn addresses(check: &mut Check, config: &Config) {
             None => bound.push((path, bind)),
         }
     }
+    for (index, listener) in config.listeners.iter().enumerate() {
+        tls(check, &format!("listeners[{index}]"), listener);
+        trust(check, &format!("listeners[{index}]"), listener);
+    }
     if let Some(admin) = &config.admin {
         let length = admin.token.expose().len();
         if length == 0 {
@@ -44,6 +49,56 @@ pub(super) fn addresses(check: &mut Check, config: &Config) {
             );
             check.problem("admin.token", message);
         }
+    }
+}
+
+/// Certificates of a listener at most: each is looked through when the configuration is compiled.
+const CERTIFICATES_MAX: usize = 1_000;
+
+/// Address ranges of a listener at most: each is compared with every connection.
+const RANGES_MAX: usize = 256;
+
+/// Whether the keys of TLS go together. What the files hold is looked at when they are read.
+fn tls(check: &mut Check, path: &str, listener: &Listener) {
+    if listener.tls.len() > CERTIFICATES_MAX {
+        let message = format!("{} certificates; at most {CERTIFICATES_MAX}", listener.tls.len());
+        check.problem(&below(path, "tls"), message);
+    }
+    for (index, certificate) in listener.tls.iter().enumerate() {
+        for (key, file) in [("cert", &certificate.cert), ("key", &certificate.key)] {
+            if file.as_os_str().is_empty() {
+                check.problem(&format!("{path}.tls[{index}].{key}"), "is empty");
+            }
+        }
+    }
+    if listener.tls.is_empty() {
+        let client_ca = listener.client_ca.is_some();
+        for (key, written) in
+            [("client_ca", client_ca), ("tls_min", listener.tls_min != TlsVersion::default())]
+        {
+            if written {
+                check.problem(&below(path, key), "needs `tls` with a certificate");
+            }
+        }
+    }
+    if listener.client_ca.is_none() && listener.client_auth != ClientAuth::default() {
+        let message = "needs `client_ca`: there is nobody whose certificates could be believed";
+        check.problem(&below(path, "client_auth"), message);
+    }
+}
+
+/// Who is believed when it says where a client is.
+fn trust(check: &mut Check, path: &str, listener: &Listener) {
+    let ranges = listener.trusted_proxies.len();
+    if ranges > RANGES_MAX {
+        let message = format!("{ranges} ranges; at most {RANGES_MAX}");
+        check.problem(&below(path, "trusted_proxies"), message);
+    }
+    if listener.proxy_protocol && ranges == 0 {
+        check.warning(
+            &below(path, "proxy_protocol"),
+            "whoever connects is believed; name the proxies in `trusted_proxies`",
+        );
     }
 }
 

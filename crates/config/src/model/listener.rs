@@ -1,22 +1,129 @@
-//! The model of listeners: addresses that clients connect to.
+//! The model of listeners: addresses that clients connect to, and what is spoken there.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use tidegate_policy::cidr::Cidr;
 
-/// One bound address, HTTP/1.1.
+/// One bound address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Listener {
     /// IP address and port, such as `0.0.0.0:8080` or `[::]:8080`.
     #[schemars(with = "String")]
     pub bind: SocketAddr,
+    /// Speak HTTP/2 too: by ALPN where there is TLS, by prior knowledge where there is none.
+    #[serde(default = "yes")]
+    pub http2: bool,
+    /// Certificates: the client's SNI picks one by its names; the first is the default. Empty: no TLS.
+    #[serde(default)]
+    pub tls: Vec<Certificate>,
+    /// Authorities (PEM) that client certificates must come from. Absent: clients need none.
+    pub client_ca: Option<PathBuf>,
+    /// Whether clients may come without a certificate; only with `client_ca`.
+    #[serde(default)]
+    pub client_auth: ClientAuth,
+    /// The oldest TLS version that is spoken.
+    #[serde(default)]
+    pub tls_min: TlsVersion,
+    /// Proxies in front of us whose word counts for where a client is. Nobody by default.
+    #[serde(default, serialize_with = "texts")]
+    #[schemars(with = "Vec<String>")]
+    pub trusted_proxies: Vec<Cidr>,
+    /// Each connection begins with a PROXY protocol header, v1 or v2, which names the client. Only
+    /// `trusted_proxies` may connect then, if there are any.
+    #[serde(default)]
+    pub proxy_protocol: bool,
 }
 
 impl Default for Listener {
     /// Loopback only: a gateway is opened to a network by writing so.
     fn default() -> Self {
-        Self { bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)) }
+        Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))
+    }
+}
+
+impl Listener {
+    /// Plain HTTP at this address.
+    pub fn at(bind: SocketAddr) -> Self {
+        Self {
+            bind,
+            http2: true,
+            tls: Vec::new(),
+            client_ca: None,
+            client_auth: ClientAuth::default(),
+            tls_min: TlsVersion::default(),
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+        }
+    }
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn texts<S: Serializer, T: ToString>(items: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(items.iter().map(ToString::to_string))
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Certificate {
+    /// PEM file with the certificate and those between it and its authority, in this order.
+    pub cert: PathBuf,
+    /// PEM file with the private key, not encrypted.
+    pub key: PathBuf,
+}
+
+/// Whether clients must show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuth {
+    /// Without a valid one there is no connection.
+    #[default]
+    Required,
+    /// None is fine; one that is shown must be valid.
+    Optional,
+}
+
+impl ClientAuth {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Required, Self::Optional];
+
+    /// The name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+        }
+    }
+}
+
+/// A version of TLS. Older ones than these are not spoken at all (RFC 8996).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246), with forward secrecy and authenticated encryption only.
+    #[default]
+    #[serde(rename = "1.2")]
+    V12,
+    /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
+    V13,
+}
+
+impl TlsVersion {
+    /// Both, oldest first.
+    pub const ALL: [Self; 2] = [Self::V12, Self::V13];
+
+    /// The name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V12 => "1.2",
+            Self::V13 => "1.3",
+        }
     }
 }

@@ -68,6 +68,21 @@ pub(super) const ACCEPT_ERRORS: Metric = counter(
     &[],
     "Accepts that failed, mostly because no file descriptor was left.",
 );
+pub(super) const TLS_HANDSHAKES: Metric = counter(
+    "tidegate_tls_handshakes_total",
+    &["kind"],
+    "TLS handshakes with callers; kind resumed continues a session by its ticket.",
+);
+pub(super) const TLS_FAILURES: Metric = counter(
+    "tidegate_tls_failures_total",
+    &["reason"],
+    "Connections to TLS listeners that came to no handshake, by reason.",
+);
+pub(super) const PROXY_PROTOCOL_REFUSED: Metric = counter(
+    "tidegate_proxy_protocol_refused_total",
+    &[],
+    "Connections closed because their PROXY protocol header is missing, malformed or not trusted.",
+);
 pub(super) const RETRIES: Metric =
     counter("tidegate_retries_total", &[], "Attempts after the first one of an exchange.");
 pub(super) const RETRIES_DENIED: Metric = counter(
@@ -142,16 +157,6 @@ pub(super) const UPSTREAM_ADMITTING: Metric = gauge(
     &["endpoint"],
     "1: the endpoint takes traffic; 0: it rests after failures, or its health check fails.",
 );
-pub(super) const ENDPOINT_QUEUE: Metric = counter(
-    "tidegate_endpoint_queue_total",
-    &["upstream", "outcome"],
-    "Exchanges that found every endpoint at connections_max: queued, of those timeout, or refused at once.",
-);
-pub(super) const ENDPOINT_QUEUE_WAITING: Metric = gauge(
-    "tidegate_endpoint_queue_waiting",
-    &["upstream"],
-    "Exchanges that wait for an endpoint below its connections_max.",
-);
 
 // What is held now, and how much of it may be.
 pub(super) const CONNECTIONS: Metric =
@@ -209,13 +214,16 @@ pub(super) const UPTIME: Metric =
 
 /// All of them, in the order of the page.
 #[cfg(test)]
-pub(super) const ALL: [&Metric; 46] = [
+pub(super) const ALL: [&Metric; 47] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &REPLY_BYTES,
     &ENDED,
     &ACCEPTED,
     &ACCEPT_ERRORS,
+    &TLS_HANDSHAKES,
+    &TLS_FAILURES,
+    &PROXY_PROTOCOL_REFUSED,
     &RETRIES,
     &RETRIES_DENIED,
     &HEARTBEATS,
@@ -235,8 +243,6 @@ pub(super) const ALL: [&Metric; 46] = [
     &UPSTREAM_CONNECTS,
     &UPSTREAM_IN_FLIGHT,
     &UPSTREAM_ADMITTING,
-    &ENDPOINT_QUEUE,
-    &ENDPOINT_QUEUE_WAITING,
     &CONNECTIONS,
     &CONNECTIONS_LIMIT,
     &IN_FLIGHT,

@@ -95,10 +95,10 @@ pub(super) async fn is_spoken(
 /// Serves a connection until it ends. `early`: what was read of it already. `over`: only the
 /// built-in endpoints answer.
 pub(super) async fn serve(shard: &Rc<Shard>, client: Client, early: Vec<u8>, over: bool) {
-    let Client { wire: Wire::Http1(stream), peer, timer, .. } = client else { return };
+    let Client { wire: Wire::Http1(stream), peer, secure, timer, .. } = client else { return };
     let link = Link::new(shard);
     let Some(connection) = handshake(shard, &link, stream, early, &timer).await else { return };
-    let mut speaking = Speaking { connection, link, peer, timer, over, goodbye: None };
+    let mut speaking = Speaking { connection, link, peer, secure, timer, over, goodbye: None };
     std::future::poll_fn(|cx| speaking.poll(cx)).await;
 }
 
@@ -145,6 +145,8 @@ struct Speaking {
     connection: Connection<Io, Bytes>,
     link: Rc<Link>,
     peer: SocketAddr,
+    /// It came by TLS.
+    secure: bool,
     timer: Timer,
     over: bool,
     /// A GOAWAY has been asked for: streams end, then the connection, at this time (ms) at the
@@ -237,7 +239,8 @@ impl Speaking {
         let ended = receive.is_end_stream();
         let shard = Rc::clone(&self.link.shard);
         let frames = Frames::new(&self.link, receive, respond);
-        let client = Client::of_stream(frames, self.peer, Timer::new(&shard.timers));
+        let mut client = Client::of_stream(frames, self.peer, Timer::new(&shard.timers));
+        client.secure = self.secure;
         let over = self.over;
         self.link.shard.spawn(|task| async move {
             let _task = task;

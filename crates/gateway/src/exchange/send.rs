@@ -103,8 +103,8 @@ impl Attempt<'_> {
             Body::Incoming(incoming) => (incoming.length(), Sending::Passing),
             _ => (Some(body.len() as u64), Sending::Whole(0)),
         };
-        let peer = parties.client.peer;
-        compose::request_head(head, request, parties.routed, self.endpoint, peer, length);
+        let (peer, secure) = (parties.client.peer, parties.client.secure);
+        compose::request_head(head, request, parties.routed, self.endpoint, peer, secure, length);
         let head_len = head.len();
         let written = if body.len() <= GATHERED_MAX {
             head.extend_from_slice(body);

@@ -5,7 +5,6 @@
 #![allow(clippy::print_stdout, clippy::float_cmp, clippy::format_push_string)]
 
 mod bad_input;
-mod balance;
 mod egress;
 mod env_start;
 mod failover;
@@ -15,6 +14,7 @@ mod h2;
 mod leaks;
 mod lifecycle;
 mod limits;
+mod listener;
 mod plain;
 mod regressions;
 mod relay;
