@@ -303,3 +303,32 @@ fn connections_beyond_the_limit_are_answered_in_words_or_closed_before_a_handsha
     drop(silent);
     assert_eq!(get(&mut first).status, 200);
 }
+
+#[test]
+fn http2_is_offered_by_alpn_where_the_listener_allows_it() {
+    let authority = Authority::default();
+    let tls = format!("tls: [{}]", authority.issue("app", &["app.example"]).yaml());
+    let origin = Origin::plain();
+    let keys = [tls.clone(), format!("{tls}, http2: false")];
+    let mut gateway = listening(&[&keys[0], &keys[1]], origin.address, "");
+    let [both, first_only] = gateway.addresses()[..] else { panic!("two listeners") };
+    let mut config = (*authority.any_client().0).clone();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let client = Client(std::sync::Arc::new(config));
+    for (address, protocol) in [(both, b"h2".as_slice()), (first_only, b"http/1.1")] {
+        let mut connection = client.open(address, "app.example");
+        connection.shake_hands().unwrap();
+        assert_eq!(connection.tls.as_ref().unwrap().alpn_protocol(), Some(protocol));
+    }
+    let output = std::process::Command::new("curl")
+        .args(["--silent", "--show-error", "--http2", "--write-out", " %{http_version}"])
+        .arg("--cacert")
+        .arg(&authority.file)
+        .args(["--resolve", &format!("app.example:{}:127.0.0.1", both.port())])
+        .arg(format!("https://app.example:{}/", both.port()))
+        .output()
+        .expect("curl is there");
+    let told = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(told, "ok 2");
+    assert_eq!(origin.requests()[0].field("x-forwarded-proto"), Some("https"));
+}
