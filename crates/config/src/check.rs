@@ -1,5 +1,6 @@
 //! Whether a configuration makes sense: every problem at once, each with its field.
 
+mod balance;
 mod listener;
 mod llm;
 mod route;

@@ -34,9 +34,10 @@ pub use expand::Environment;
 pub use load::{CONFIG_BYTES_MAX, Loaded, load, load_bytes};
 pub use mask::masked_json;
 pub use model::{
-    Admin, Algorithm, Balance, Caller, Certificate, ClientAuth, Config, Cooldown, Endpoint, Health,
-    Limits, Listener, Log, LogFormat, LogLevel, Model, ModelBalance, Priority, Provider,
-    ProviderTimeouts, Queue, Retry, Route, Target, Timeouts, TlsVersion, Upstream,
+    Admin, Algorithm, Balance, Bound, Caller, Certificate, ClientAuth, Config, Cooldown, Endpoint,
+    Hash, HashBy, Health, Limits, Listener, Log, LogFormat, LogLevel, Model, ModelBalance,
+    Priority, Provider, ProviderTimeouts, Queue, Retry, Route, Target, Timeouts, TlsVersion,
+    Upstream,
 };
 pub use preset::{Preset, UnknownPreset};
 pub use problem::{Problem, Problems};

@@ -3,6 +3,7 @@
 //! Doc comments of fields become the descriptions of the JSON Schema; `Default` values are the
 //! documented defaults.
 
+mod balance;
 mod listener;
 mod llm;
 mod route;
@@ -15,12 +16,13 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use balance::{Algorithm, Balance, Bound, Hash, HashBy};
 pub use listener::{Certificate, ClientAuth, Listener, TlsVersion};
 pub use llm::{
     Caller, Cooldown, Model, ModelBalance, Priority, Provider, ProviderTimeouts, Retry, Target,
 };
 pub use route::Route;
-pub use upstream::{Algorithm, Balance, Endpoint, Health, Upstream};
+pub use upstream::{Endpoint, Health, Upstream};
 
 use crate::duration::{self, DurationText};
 use crate::secret::Secret;

@@ -2,6 +2,7 @@
 //! looked at here; whether values make sense is the matter of `check`, which imports go through
 //! too.
 
+mod balance;
 mod listener;
 mod llm;
 mod route;

@@ -191,7 +191,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A value that is parsed from its text. `what` completes "needs …".
-    fn parsed<T, E: std::fmt::Display>(
+    pub(crate) fn parsed<T, E: std::fmt::Display>(
         &mut self,
         value: &Value,
         what: &str,

@@ -51,6 +51,12 @@ struct EndpointForm {
     weight: Option<u32>,
     /// Connections to it at most, over all shards.
     connections_max: Option<u32>,
+    /// Tier: lower numbers first, higher ones when no lower tier has a usable endpoint. Absent: 0.
+    priority: Option<u32>,
+    /// Where it stands; see the zone of the upstream.
+    zone: Option<String>,
+    /// Takes nothing new; what it has begun it finishes.
+    draining: Option<bool>,
 }
 
 impl JsonSchema for Endpoint {

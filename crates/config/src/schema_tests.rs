@@ -181,6 +181,7 @@ fn validate(root: &Value, schema: &Value, value: &Value, path: &str, errors: &mu
                     "array" => value.is_array(),
                     "string" => value.is_string(),
                     "integer" => value.is_u64(),
+                    "number" => value.is_number(),
                     "boolean" => value.is_boolean(),
                     "null" => value.is_null(),
                     other => panic!("type {other}"),

@@ -1,5 +1,7 @@
 //! A configuration as YAML text that loads to the same configuration: what imports print.
 
+mod balance;
+
 use std::fmt::Write;
 
 use indexmap::IndexMap;
@@ -7,8 +9,8 @@ use indexmap::IndexMap;
 use crate::duration::format_duration;
 use crate::expand::escape;
 use crate::model::{
-    Admin, Balance, Caller, Certificate, Config, Endpoint, Limits, Listener, Log, Model,
-    ModelBalance, Priority, Provider, Retry, Route, Target, Timeouts, Upstream,
+    Admin, Caller, Certificate, Config, Endpoint, Limits, Listener, Log, Model, ModelBalance,
+    Priority, Provider, Queue, Retry, Route, Target, Timeouts, Upstream,
 };
 use crate::secret::Secret;
 
@@ -160,10 +162,7 @@ fn limits(limits: &Limits) -> Fields {
     let mut fields = Vec::new();
     add(&mut fields, "connections", &limits.connections, &default.connections, u32::to_string);
     add(&mut fields, "requests", &limits.requests, &default.requests, u32::to_string);
-    let mut queue = Vec::new();
-    add(&mut queue, "size", &limits.queue.size, &default.queue.size, u32::to_string);
-    add(&mut queue, "wait", &limits.queue.wait, &default.queue.wait, |wait| format_duration(*wait));
-    add_map(&mut fields, "queue", queue);
+    add_map(&mut fields, "queue", queue(&limits.queue));
     for (key, value, default) in [
         ("memory", limits.memory, default.memory),
         ("head", limits.head, default.head),
@@ -172,6 +171,14 @@ fn limits(limits: &Limits) -> Fields {
     ] {
         add(&mut fields, key, &value, &default, ToString::to_string);
     }
+    fields
+}
+
+fn queue(queue: &Queue) -> Fields {
+    let default = Queue::default();
+    let mut fields = Vec::new();
+    add(&mut fields, "size", &queue.size, &default.size, u32::to_string);
+    add(&mut fields, "wait", &queue.wait, &default.wait, |wait| format_duration(*wait));
     fields
 }
 
@@ -262,21 +269,7 @@ fn upstream(upstream: &Upstream) -> Yaml {
         "endpoints".to_owned(),
         Yaml::List(upstream.endpoints.iter().map(endpoint).collect()),
     )];
-    let balance = upstream.balance;
-    if balance != Balance::default() {
-        fields.push((
-            "balance".to_owned(),
-            if balance == Balance::all(balance.http) {
-                Yaml::Literal(balance.http.as_str().to_owned())
-            } else {
-                Yaml::Map(vec![
-                    literal("http", &balance.http.as_str()),
-                    literal("websocket", &balance.websocket.as_str()),
-                    literal("sse", &balance.sse.as_str()),
-                ])
-            },
-        ));
-    }
+    balance::fields(&mut fields, upstream);
     if let Some(health) = &upstream.health {
         fields.push((
             "health".to_owned(),
@@ -296,6 +289,9 @@ fn endpoint(endpoint: &Endpoint) -> Yaml {
     let mut fields = vec![literal("url", &endpoint.url)];
     add(&mut fields, "weight", &endpoint.weight, &1, u32::to_string);
     add_optional(&mut fields, "connections_max", endpoint.connections_max);
+    add(&mut fields, "priority", &endpoint.priority, &0, u32::to_string);
+    add_optional(&mut fields, "zone", endpoint.zone.as_ref());
+    add(&mut fields, "draining", &endpoint.draining, &false, bool::to_string);
     short_form(fields)
 }
 

@@ -372,7 +372,7 @@ routes: [{ path: /a, upstream: a }, { path: /b, upstream: b }, { path: /c, upstr
     t.yaml:3:92: upstreams.b.endpoints[4].weight: 1000001 is outside 0 to 1000000
     t.yaml:3:118: upstreams.b.endpoints[4].connections_max: must be 1 or more
     t.yaml:4:19: upstreams.c.endpoints: every endpoint has weight 0: none could ever be chosen
-    t.yaml:5:48: upstreams.d.balance.http: "least_conections" is none of round_robin, weighted_round_robin, random, least_connections, ip_hash; did you mean "least_connections"?
+    t.yaml:5:48: upstreams.d.balance.http: "least_conections" is none of round_robin, weighted_round_robin, random, least_connections, p2c, peak_ewma, ip_hash, consistent_hash, maglev, performance; did you mean "least_connections"?
     t.yaml:5:66: upstreams.d.balance.ws: unknown key; known here: http, sse, websocket
     t.yaml:6:47: upstreams.e.health.path: must begin with "/" and hold no spaces
     t.yaml:6:74: upstreams.e.health.timeout: must not be more than the interval
@@ -478,4 +478,54 @@ fn operators_texts_are_cut_and_kept_on_one_line() {
     assert_eq!(report.lines().count(), 1);
     assert!(report.len() < 400, "{report}");
     assert!(!report.contains('\u{1b}'));
+}
+
+#[test]
+fn balancing_that_cannot_work_is_reported() {
+    insta::assert_snapshot!(report("\
+upstreams:
+  app:
+    endpoints:
+      - { url: http://127.0.0.1:1, zone: \"a b\", priority: -1, draining: perhaps }
+      - { url: http://127.0.0.1:2, weight: 0 }
+    balance: { http: maglew, sse: p2c }
+    hash: { by: header, bound: 0.5 }
+    queue: { size: 2000000, wait: 0s }
+    slow_start: 25h
+    zone: \"\"
+routes: [{ upstream: app }]
+"), @r#"
+    t.yaml:4:42: upstreams.app.endpoints[0].zone: a name has 1 to 64 letters, digits, ".", "_" or "-"
+    t.yaml:4:59: upstreams.app.endpoints[0].priority: "-1" is not a whole number
+    t.yaml:4:73: upstreams.app.endpoints[0].draining: "perhaps" is neither true nor false
+    t.yaml:6:22: upstreams.app.balance.http: "maglew" is none of round_robin, weighted_round_robin, random, least_connections, p2c, peak_ewma, ip_hash, consistent_hash, maglev, performance; did you mean "maglev"?
+    t.yaml:7:17: upstreams.app.hash.by: "header" is none of client, path, key, header:NAME, cookie:NAME
+    t.yaml:7:32: upstreams.app.hash.bound: 0.50 is outside 1.00 to 10.00
+    t.yaml:8:20: upstreams.app.queue.size: 2000000 is outside 0 to 1000000
+    t.yaml:8:35: upstreams.app.queue.wait: must be more than zero
+    t.yaml:9:17: upstreams.app.slow_start: must be at most 24h
+    t.yaml:10:11: upstreams.app.zone: a name has 1 to 64 letters, digits, ".", "_" or "-"
+    "#);
+    insta::assert_snapshot!(report("\
+upstreams: { app: { endpoints: [{ url: http://127.0.0.1:1, weight: 0 }] } }
+routes: [{ upstream: app }]
+"), @"t.yaml:1:32: upstreams.app.endpoints: every endpoint has weight 0: none could ever be chosen");
+}
+
+#[test]
+fn balancing_without_effect_is_a_warning() {
+    insta::assert_snapshot!(report("\
+upstreams:
+  app:
+    endpoints: [{ url: http://127.0.0.1:1, zone: b, draining: true }]
+    hash: { by: path }
+    queue: { size: 10 }
+    zone: a
+routes: [{ upstream: app }]
+"), @r#"
+    t.yaml:3:16: upstreams.app.endpoints: every endpoint is draining: none takes anything new
+    t.yaml:4:11: upstreams.app.hash: nothing is hashed: the balance is none of those that hash
+    t.yaml:5:12: upstreams.app.queue: nobody ever waits: an endpoint without connections_max is never full
+    t.yaml:6:11: upstreams.app.zone: no endpoint stands in this zone
+    "#);
 }

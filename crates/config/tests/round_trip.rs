@@ -8,9 +8,9 @@ use proptest::option;
 use proptest::prelude::*;
 use std::time::Duration;
 use tidegate_config::{
-    Algorithm, Balance, ByteSize, Caller, Config, Endpoint, Health, LogFormat, LogLevel, Model,
-    ModelBalance, Preset, Priority, Provider, ProviderTimeouts, Route, Secret, Target, Upstream,
-    load, load_bytes, to_yaml,
+    Algorithm, Balance, Bound, ByteSize, Caller, Config, Endpoint, Hash, HashBy, Health, LogFormat,
+    LogLevel, Model, ModelBalance, Preset, Priority, Provider, ProviderTimeouts, Queue, Route,
+    Secret, Target, Upstream, load, load_bytes, to_yaml,
 };
 use tidegate_dialect::Dialect;
 
@@ -88,20 +88,52 @@ fn provider() -> impl Strategy<Value = Provider> {
         )
 }
 
+fn balancing() -> impl Strategy<Value = (Hash, Option<Queue>, Duration, Option<String>)> {
+    let by = prop_oneof![
+        Just(HashBy::Client),
+        Just(HashBy::Path),
+        Just(HashBy::Key),
+        "[a-z-]{1,8}".prop_map(HashBy::Header),
+        "[!#-'*+.^`|~0-9A-Za-z-]{1,8}".prop_map(HashBy::Cookie),
+    ];
+    let bound = option::of((100_u32..=1000).prop_map(Bound::from_hundredths));
+    let queue = option::of((0_u32..=1_000_000, milliseconds()));
+    let slow_start = prop_oneof![Just(Duration::ZERO), milliseconds()];
+    (by, bound, queue, slow_start, option::of("[a-zA-Z0-9._-]{1,8}")).prop_map(
+        |(by, bound, queue, slow_start, zone)| {
+            (Hash { by, bound }, queue.map(|(size, wait)| Queue { size, wait }), slow_start, zone)
+        },
+    )
+}
+
 fn upstream() -> impl Strategy<Value = Upstream> {
     let algorithm = || proptest::sample::select(&Algorithm::ALL[..]);
     (
-        (1_u16.., 1_u32..1000, option::of(1_u32..)),
+        (1_u16.., 1_u32..1000, option::of(1_u32..), any::<u32>(), any::<bool>()),
         (algorithm(), algorithm(), algorithm()),
+        balancing(),
         option::of((milliseconds(), 1_u32..1000)),
     )
-        .prop_map(|((port, weight, connections_max), (http, websocket, sse), health)| {
+        .prop_map(|(endpoint, (http, websocket, sse), balancing, health)| {
+            let (port, weight, connections_max, priority, draining) = endpoint;
+            let (hash, queue, slow_start, zone) = balancing;
             Upstream {
                 endpoints: vec![
-                    Endpoint { url: format!("http://127.0.0.1:{port}"), weight, connections_max },
+                    Endpoint {
+                        weight,
+                        connections_max,
+                        priority,
+                        zone: zone.clone(),
+                        draining,
+                        ..Endpoint::url(format!("http://127.0.0.1:{port}"))
+                    },
                     Endpoint::url("https://app.example"),
                 ],
                 balance: Balance { http, websocket, sse },
+                hash,
+                queue,
+                slow_start,
+                zone,
                 health: health.map(|(interval, failures)| Health {
                     path: "/up".to_owned(),
                     interval,

@@ -154,7 +154,7 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     let endpoints = live.endpoints();
     let attempts = endpoints.iter().map(|e| Row::of(&e.key, sum(&e.cells, |c| &c.attempts)));
     put(encoder, &names::UPSTREAM_ATTEMPTS, attempts)?;
-    // Only those that happened: 31 reasons for each endpoint would fill the family with zeros.
+    // Only those that happened: all reasons for each endpoint would fill the family with zeros.
     let failures = endpoints.iter().flat_map(|endpoint| {
         Reason::ALL.into_iter().filter_map(|reason| {
             let count = endpoint.cells.iter().filter_map(|cell| cell.failures.get(reason as usize));
@@ -171,7 +171,23 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     put(encoder, &names::UPSTREAM_IN_FLIGHT, in_flight)?;
     let now_ms = live.now_ms();
     let admitting = endpoints.iter().map(|e| Row::of(&e.key, e.is_admitting(now_ms)));
-    put(encoder, &names::UPSTREAM_ADMITTING, admitting)
+    put(encoder, &names::UPSTREAM_ADMITTING, admitting)?;
+    endpoint_queues(encoder, live)
+}
+
+fn endpoint_queues(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
+    let queues = live.queues();
+    let outcomes = queues.iter().flat_map(|queue| {
+        let of = |outcome, count| Row::of_both(&queue.upstream, outcome, count);
+        [
+            of("queued", sum(&queue.cells, |c| &c.queued)),
+            of("timeout", sum(&queue.cells, |c| &c.timeouts)),
+            of("refused", sum(&queue.cells, |c| &c.refused)),
+        ]
+    });
+    put(encoder, &names::ENDPOINT_QUEUE, outcomes)?;
+    let waiting = queues.iter().map(|queue| Row::of(&queue.upstream, queue.waiting()));
+    put(encoder, &names::ENDPOINT_QUEUE_WAITING, waiting)
 }
 
 fn gauges(encoder: &mut DescriptorEncoder<'_>, live: &Live, snapshot: &Snapshot) -> fmt::Result {
@@ -225,6 +241,7 @@ mod tests {
         let live = Live::new(2);
         let snapshot = compile(Arc::new(Config::default()), &live, 1).unwrap();
         let _held = (live.route("/v1/"), live.model("m"), live.endpoint("http://127.0.0.1:1"));
+        let _queue = live.queue("app");
         live.endpoint("http://127.0.0.1:1").cells.of(1).failures[0].add(1);
         let page = MetricsPage::new(Arc::new(Shared::new(snapshot, live))).text().unwrap();
         let typed = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::client::Client;
 use crate::error::ProxyError;
 use crate::shard::Shard;
+use crate::upstream::queue;
 
 /// How shards wake each other: a place that became free in one is offered to those who wait in
 /// another.
@@ -32,6 +33,13 @@ impl Gates {
     /// One gate per shard.
     pub(crate) fn new(shards: usize) -> Arc<Self> {
         Arc::new(Self((0..shards).map(|_| CachePadded::default()).collect()))
+    }
+
+    /// Tells a shard to look after those who wait there.
+    pub(crate) fn wake(&self, shard: usize) {
+        if let Some(gate) = self.0.get(shard) {
+            gate.woken.notify_one();
+        }
     }
 }
 
@@ -117,6 +125,7 @@ pub(crate) async fn serve_queue(shard: &Rc<Shard>) {
             gate.woken.notified().await;
         }
         grant(shard);
+        queue::grant_all(shard);
     }
 }
 

@@ -40,7 +40,8 @@ pub(crate) fn identify<'s>(
     }
 }
 
-fn offered_key(request: &Request) -> Option<&[u8]> {
+/// The key that a request brings.
+pub(crate) fn offered_key(request: &Request) -> Option<&[u8]> {
     if let Some(value) = request.field(FieldId::Authorization) {
         let (scheme, key) = value.split_at_checked(7)?;
         if scheme.eq_ignore_ascii_case(b"bearer ") {

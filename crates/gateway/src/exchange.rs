@@ -6,6 +6,7 @@ mod send;
 use std::io::IoSlice;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tidegate_dialect::heartbeat;
 use tidegate_snapshot::{Endpoint, Reason, Snapshot};
@@ -48,9 +49,9 @@ pub(crate) struct Parties<'x, 's> {
 
 /// Runs one attempt. Ok: the reply has been handed over whole. After an error, `client.reply`
 /// says what the caller has already seen.
-pub(crate) async fn run<'s>(
-    parties: &mut Parties<'_, 's>,
-    picked: &Picked<'s>,
+pub(crate) async fn run(
+    parties: &mut Parties<'_, '_>,
+    picked: &Picked<'_>,
 ) -> Result<(), ProxyError> {
     let endpoint = picked.endpoint;
     let cell = endpoint.live.cells.of(parties.shard.index);
@@ -71,6 +72,7 @@ pub(crate) async fn run<'s>(
     let now = parties.client.now_ms();
     let mut attempt = Attempt {
         endpoint,
+        timed: picked.timed,
         stream,
         reused,
         renamed,
@@ -91,6 +93,8 @@ pub(crate) async fn run<'s>(
 /// The state of an attempt.
 struct Attempt<'s> {
     endpoint: &'s Endpoint,
+    /// When it began, where the balance wants to know how long the reply takes.
+    timed: Option<Instant>,
     stream: Stream,
     reused: bool,
     /// The body with the provider's name for the model.

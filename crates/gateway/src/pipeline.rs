@@ -18,7 +18,7 @@ use crate::reply;
 use crate::request::Request;
 use crate::route;
 use crate::shard::Shard;
-use crate::upstream::{self, Attempts};
+use crate::upstream::{self, Attempts, Newer, Want};
 
 /// Answers one request, whatever happens, and says what becomes of the connection.
 pub(crate) async fn handle(
@@ -77,9 +77,12 @@ async fn answer<'s>(
     record.model = call.model.map(|model| &*model.series);
     shard.retry_budget.borrow_mut().deposit(&snapshot.retry_budget);
 
-    let mut attempts = Attempts::default();
+    let traffic = call.traffic();
+    let key = upstream::key(call.group, traffic, request, routed.path(request), client.peer.ip());
+    let mut attempts = Attempts::new(Want::new(traffic, key, priority));
+    let newer = Newer::new();
     loop {
-        let picked = upstream::pick(shard, &call, &mut attempts, client.peer)?;
+        let picked = upstream::pick(shard, snapshot, client, &call, &mut attempts, &newer).await?;
         attempts.pause(shard, snapshot, client, &picked).await?;
         let mut parties = Parties {
             shard,

@@ -9,7 +9,7 @@ use tidegate_dialect::{
     Dialect, Shape, Text, classify, rename_form_model, rename_model, scan_form, scan_request,
 };
 use tidegate_policy::path::normalise;
-use tidegate_snapshot::{Destination, Group, Model, Reason, Route, Snapshot};
+use tidegate_snapshot::{Destination, Group, Model, Reason, Route, Snapshot, Traffic};
 use tidegate_wire::http1::head::{FieldId, Method};
 
 use crate::error::ProxyError;
@@ -117,6 +117,11 @@ impl Call<'_> {
             Naming::Form(facts) => rename_form_model(body, facts, name, &mut out),
         }
         Some(out)
+    }
+
+    /// The kind of traffic, for the balance.
+    pub(crate) fn traffic(&self) -> Traffic {
+        if self.streams { Traffic::Sse } else { Traffic::Http }
     }
 
     /// Is the caller's dialect this one?

@@ -18,6 +18,7 @@ use crate::buffer::{Buffers, Scratch};
 use crate::listener::Listening;
 use crate::timer::{TICK_MS, Timers};
 use crate::upstream::pool::Pool;
+use crate::upstream::queue::{self, EndpointQueues};
 
 /// What the rest of the process asks of a shard.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub(crate) struct Shard {
     pub(crate) pool: Pool,
     /// Who waits for admission here.
     pub(crate) queue: Queue,
+    /// Who waits for an endpoint here.
+    pub(crate) endpoint_queues: EndpointQueues,
     /// How shards tell each other of free places.
     pub(crate) gates: Arc<Gates>,
     /// Retries that the traffic allows.
@@ -207,6 +210,7 @@ pub(crate) fn run(
         scratch: RefCell::new(Scratch::default()),
         pool: Pool::default(),
         queue: Queue::default(),
+        endpoint_queues: EndpointQueues::default(),
         gates,
         retry_budget: RefCell::new(RetryBudget::full(&snapshot.retry_budget, now_ms)),
         snapshot: RefCell::new(Rc::new(snapshot)),
@@ -257,6 +261,7 @@ async fn live(shard: Rc<Shard>, mut commands: mpsc::Receiver<Command>) {
                 worst_lag = worst_lag.max(late);
                 last_tick = now;
                 shard.tick();
+                queue::grant_all(&shard);
                 ticks_to_sweep += 1;
                 if u64::from(ticks_to_sweep) * TICK_MS >= 1000 {
                     shard.sweep(worst_lag);

@@ -126,6 +126,7 @@ pub fn compile(
         allow_anonymous: config.allow_anonymous,
         route_table,
         routes,
+        upstreams,
         models,
         retry: RetryPolicy {
             attempts: config.retry.attempts.max(1),

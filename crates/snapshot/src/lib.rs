@@ -22,8 +22,8 @@ pub use compile::{CompileError, compile};
 pub use live::Live;
 pub use reason::{Reason, Side};
 pub use types::{
-    Destination, Egress, EgressKind, Endpoint, Group, Limits, Listener, Member, Model, Models,
-    Provider, Route, Snapshot, Timeouts, TlsTarget,
+    Destination, Egress, EgressKind, Endpoint, EndpointQueue, Group, Limits, Listener, Member,
+    Model, Models, Provider, Route, Snapshot, Timeouts, TlsTarget, Traffic,
 };
 
 /// The configuration in force and the live state: everything the two planes know of each other.

@@ -1,5 +1,8 @@
 //! Live state that outlives snapshots: gauges, endpoint health, resolved names, series by identity.
 
+mod balancing;
+mod queue;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{
@@ -11,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
+
+pub use queue::QueueLive;
 
 use crate::series::{EndpointCell, ModelCell, PerShard, RouteCell, ShardCell};
 use crate::tls::TlsKept;
@@ -71,6 +76,17 @@ pub struct EndpointLive {
     pub cooling_until_ms: AtomicU64,
     /// The active health check says no.
     pub down: AtomicBool,
+    /// Takes nothing new, because somebody said so.
+    draining: AtomicBool,
+    /// Takes traffic since this time ([`Live::now_ms`]): when it was added or has recovered. A slow
+    /// start counts from here.
+    pub since_ms: AtomicU64,
+    /// Weight in place of the configured one; [`EndpointLive::NO_WEIGHT`] = none.
+    weight: AtomicU32,
+    /// The last report of its load; 0 = none.
+    reported: AtomicU64,
+    /// Its peak latency.
+    latency: AtomicU64,
     /// Counters per shard.
     pub cells: PerShard<EndpointCell>,
 }
@@ -106,6 +122,7 @@ struct Tables {
     names: HashMap<(String, u16), Arc<Name>>,
     routes: HashMap<String, Arc<RouteSeries>>,
     models: HashMap<String, Arc<ModelSeries>>,
+    queues: HashMap<String, Arc<QueueLive>>,
     next_id: u32,
 }
 
@@ -192,6 +209,10 @@ impl Live {
     pub fn endpoint(&self, key: &str) -> Arc<EndpointLive> {
         let mut tables = self.tables();
         if let Some(known) = tables.endpoints.get(key) {
+            if Arc::strong_count(known) == 1 {
+                // No configuration had it any more: it comes back as a new one.
+                known.since_ms.store(self.now_ms(), Relaxed);
+            }
             return Arc::clone(known);
         }
         tables.next_id += 1;
@@ -203,6 +224,11 @@ impl Live {
             failures: AtomicU32::new(0),
             cooling_until_ms: AtomicU64::new(0),
             down: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            since_ms: AtomicU64::new(self.now_ms()),
+            weight: AtomicU32::new(EndpointLive::NO_WEIGHT),
+            reported: AtomicU64::new(0),
+            latency: AtomicU64::new(0),
             cells: PerShard::new(self.shard_count),
         });
         tables.endpoints.insert(key.to_owned(), Arc::clone(&made));
@@ -235,6 +261,13 @@ impl Live {
         Arc::clone(entry)
     }
 
+    /// The queue before the endpoints of the upstream with this name.
+    pub fn queue(&self, upstream: &str) -> Arc<QueueLive> {
+        let mut tables = self.tables();
+        let made = || Arc::new(QueueLive::new(upstream, self.shard_count));
+        Arc::clone(tables.queues.entry(upstream.to_owned()).or_insert_with(made))
+    }
+
     /// Counters of the model with this name.
     pub fn model(&self, name: &str) -> Arc<ModelSeries> {
         let mut tables = self.tables();
@@ -257,6 +290,9 @@ impl Live {
         }
         if tables.routes.len() > SERIES_MAX {
             tables.routes.retain(|_, r| Arc::strong_count(r) > 1);
+        }
+        if tables.queues.len() > SERIES_MAX {
+            tables.queues.retain(|_, q| Arc::strong_count(q) > 1);
         }
         if tables.models.len() > SERIES_MAX {
             tables.models.retain(|_, m| Arc::strong_count(m) > 1);
@@ -281,6 +317,11 @@ impl Live {
     /// Routes with counters.
     pub fn routes(&self) -> Vec<Arc<RouteSeries>> {
         sorted(self.tables().routes.values(), |r| r.name.clone())
+    }
+
+    /// Queues before endpoints.
+    pub fn queues(&self) -> Vec<Arc<QueueLive>> {
+        sorted(self.tables().queues.values(), |q| q.upstream.clone())
     }
 
     /// Models with counters.

@@ -51,6 +51,10 @@ pub enum Reason {
     Draining,
     /// No endpoint is usable.
     NoEndpoint,
+    /// Every usable endpoint is at its `connections_max`, and nobody may wait, or nobody more.
+    EndpointsFull,
+    /// Waited for an endpoint below its `connections_max` for longer than it may take.
+    EndpointQueueTimeout,
     /// The endpoint's name has no address.
     NameUnresolved,
     /// The TCP connection to the endpoint failed.
@@ -104,6 +108,8 @@ impl Reason {
         Self::Memory,
         Self::Draining,
         Self::NoEndpoint,
+        Self::EndpointsFull,
+        Self::EndpointQueueTimeout,
         Self::NameUnresolved,
         Self::ConnectFailed,
         Self::ConnectTimeout,
@@ -140,6 +146,8 @@ impl Reason {
             Self::Memory => "memory",
             Self::Draining => "draining",
             Self::NoEndpoint => "no_endpoint",
+            Self::EndpointsFull => "endpoints_full",
+            Self::EndpointQueueTimeout => "endpoint_queue_timeout",
             Self::NameUnresolved => "name_unresolved",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
@@ -176,6 +184,8 @@ impl Reason {
             | Self::QueueTimeout
             | Self::Memory
             | Self::Draining
+            | Self::EndpointsFull
+            | Self::EndpointQueueTimeout
             | Self::Internal => Side::Internal,
             _ => Side::Upstream,
         }
@@ -196,6 +206,8 @@ impl Reason {
             | Self::QueueTimeout
             | Self::Memory
             | Self::Draining
+            | Self::EndpointsFull
+            | Self::EndpointQueueTimeout
             | Self::NoEndpoint => 503,
             Self::ConnectTimeout
             | Self::FirstTokenTimeout
@@ -225,6 +237,8 @@ impl Reason {
             | Self::QueueTimeout
             | Self::Memory
             | Self::Draining
+            | Self::EndpointsFull
+            | Self::EndpointQueueTimeout
             | Self::NoEndpoint => ErrorKind::Overloaded,
             _ if self.side() == Side::Downstream => ErrorKind::InvalidRequest,
             _ => ErrorKind::Upstream,

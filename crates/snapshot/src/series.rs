@@ -157,7 +157,18 @@ pub struct EndpointCell {
     /// Connections opened.
     pub connects: Counter,
     /// Failed attempts by reason.
-    pub failures: [Counter; Reason::COUNT],
+    pub failures: ByReason,
+}
+
+/// Counters of the queue before an upstream's endpoints.
+#[derive(Debug, Default)]
+pub struct QueueCell {
+    /// Exchanges that waited because every usable endpoint was at its cap.
+    pub queued: Counter,
+    /// Those of them that were refused because the wait took too long.
+    pub timeouts: Counter,
+    /// Exchanges refused at once: no queue, or no place in it.
+    pub refused: Counter,
 }
 
 /// Counters of a model.
@@ -186,7 +197,7 @@ pub struct ShardCell {
     /// the caller.
     pub errors: Counter,
     /// Exchanges that ended, by reason, other than well.
-    pub ended: [Counter; Reason::COUNT],
+    pub ended: ByReason,
     /// Connections accepted.
     pub accepted: Counter,
     /// Accepts that failed (out of files, mostly).

@@ -5,6 +5,7 @@ mod llm;
 mod route;
 mod upstream;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,7 +18,9 @@ use tidegate_policy::route::RouteTable;
 pub use listener::Listener;
 pub use llm::{Model, Models, Provider};
 pub use route::{Destination, Route};
-pub use upstream::{Egress, EgressKind, Endpoint, Group, Member, TlsTarget};
+pub use upstream::{
+    Egress, EgressKind, Endpoint, EndpointQueue, Group, Member, TlsTarget, Traffic,
+};
 
 use crate::callers::Callers;
 
@@ -44,6 +47,8 @@ pub struct Snapshot {
     pub route_table: RouteTable,
     /// Routes as written.
     pub routes: Vec<Arc<Route>>,
+    /// Upstreams by name.
+    pub upstreams: HashMap<String, Arc<Group>>,
     /// Model names to groups of providers.
     pub models: Models,
     /// How often and how patiently an attempt is repeated.

@@ -1,7 +1,7 @@
 //! Whether upstreams make sense.
 
-use super::{Check, MEMBERS_MAX, connections_max, http_url, is_name, is_request_target};
-use crate::model::{Algorithm, Config, Upstream};
+use super::{Check, MEMBERS_MAX, balance, connections_max, http_url, is_name, is_request_target};
+use crate::model::{Config, Upstream};
 use crate::reader::below;
 
 /// Weights stay far from overflow when they are added up.
@@ -51,15 +51,10 @@ fn upstream(check: &mut Check, path: &str, upstream: &Upstream) {
         }
         check.within(&below(&path, "weight"), &endpoint.weight, 0..=WEIGHT_MAX);
         connections_max(check, &path, endpoint.connections_max);
+        balance::zone(check, &path, endpoint.zone.as_deref());
     }
     check.unique(addresses, "endpoint");
-    let balance = upstream.balance;
-    let weighted =
-        [balance.http, balance.websocket, balance.sse].contains(&Algorithm::WeightedRoundRobin);
-    let idle = upstream.endpoints.iter().all(|endpoint| endpoint.weight == 0);
-    if weighted && idle && !upstream.endpoints.is_empty() {
-        check.problem(&list, "every endpoint has weight 0: none could ever be chosen");
-    }
+    balance::balance(check, path, upstream);
     if let Some(health) = &upstream.health {
         let path = below(path, "health");
         if !health.path.starts_with('/') || !is_request_target(&health.path) {

@@ -1,4 +1,4 @@
-//! The model of upstreams: endpoints, balance and health checks.
+//! The model of upstreams: endpoints and health checks.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,6 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::Queue;
+use super::balance::{Balance, Hash};
 use crate::duration::{self, DurationText};
 
 /// A named group of endpoints that give the same service.
@@ -17,6 +19,21 @@ pub struct Upstream {
     /// How one is chosen: one name for all traffic, or one for each kind.
     #[serde(default)]
     pub balance: Balance,
+    /// What the hashing algorithms hash, and how far they may load one endpoint.
+    #[serde(default)]
+    pub hash: Hash,
+    /// Who waits while every usable endpoint is at its `connections_max`. Absent: nobody, such a
+    /// request is refused.
+    #[serde(default)]
+    pub queue: Option<Queue>,
+    /// How long an endpoint that was added or has recovered takes until it gets its full share; 0:
+    /// no time at all.
+    #[serde(default, serialize_with = "duration::serialize")]
+    #[schemars(with = "DurationText")]
+    pub slow_start: Duration,
+    /// The zone that Tidegate stands in: endpoints of the same zone come first.
+    #[serde(default)]
+    pub zone: Option<String>,
     /// Probes of the endpoints. Absent: none are sent.
     #[serde(default)]
     pub health: Option<Health>,
@@ -34,69 +51,24 @@ pub struct Endpoint {
     pub weight: u32,
     /// Connections to it at most, over all shards.
     pub connections_max: Option<u32>,
+    /// Tier: lower numbers first, higher ones when no lower tier has a usable endpoint.
+    pub priority: u32,
+    /// Where it stands; see the zone of the upstream.
+    pub zone: Option<String>,
+    /// Takes nothing new; what it has begun it finishes.
+    pub draining: bool,
 }
 
 impl Endpoint {
     /// An endpoint of weight 1 without a connection limit.
     pub fn url(url: impl Into<String>) -> Self {
-        Self { url: url.into(), weight: 1, connections_max: None }
-    }
-}
-
-/// How an endpoint is chosen, for each kind of traffic. Written as one name when all three are the
-/// same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Balance {
-    /// Plain requests.
-    pub http: Algorithm,
-    /// WebSocket connections.
-    pub websocket: Algorithm,
-    /// Event streams.
-    pub sse: Algorithm,
-}
-
-impl Balance {
-    /// The same for all traffic.
-    pub fn all(algorithm: Algorithm) -> Self {
-        Self { http: algorithm, websocket: algorithm, sse: algorithm }
-    }
-}
-
-/// How an endpoint is chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Algorithm {
-    /// Each in turn.
-    #[default]
-    RoundRobin,
-    /// Each in turn, in proportion to the weights.
-    WeightedRoundRobin,
-    /// By chance.
-    Random,
-    /// The one with the fewest requests in flight.
-    LeastConnections,
-    /// By the client's address: the same client keeps its endpoint.
-    IpHash,
-}
-
-impl Algorithm {
-    /// Every way, the default first.
-    pub const ALL: [Self; 5] = [
-        Self::RoundRobin,
-        Self::WeightedRoundRobin,
-        Self::Random,
-        Self::LeastConnections,
-        Self::IpHash,
-    ];
-
-    /// The name in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "round_robin",
-            Self::WeightedRoundRobin => "weighted_round_robin",
-            Self::Random => "random",
-            Self::LeastConnections => "least_connections",
-            Self::IpHash => "ip_hash",
+        Self {
+            url: url.into(),
+            weight: 1,
+            connections_max: None,
+            priority: 0,
+            zone: None,
+            draining: false,
         }
     }
 }

@@ -1,14 +1,13 @@
 //! The located tree to the model: upstreams.
 
+use std::time::Duration;
+
 use indexmap::IndexMap;
 
-use crate::model::{Algorithm, Balance, Endpoint, Health, Upstream};
+use super::balance;
+use crate::model::{Balance, Endpoint, Hash, Health, Upstream};
 use crate::reader::{Reader, Value, set};
 use crate::tree::Kind;
-
-fn algorithm(reader: &mut Reader, value: &Value) -> Option<Algorithm> {
-    reader.one_of(value, &Algorithm::ALL.map(|algorithm| (algorithm.as_str(), algorithm)))
-}
 
 pub(super) fn upstreams(reader: &mut Reader, value: &Value) -> IndexMap<String, Upstream> {
     let items = reader.named(value);
@@ -19,6 +18,10 @@ fn upstream(reader: &mut Reader, value: &Value) -> Upstream {
     let mut upstream = Upstream {
         endpoints: Vec::new(),
         balance: Balance::default(),
+        hash: Hash::default(),
+        queue: None,
+        slow_start: Duration::ZERO,
+        zone: None,
         health: None,
         ca_file: None,
     };
@@ -30,7 +33,19 @@ fn upstream(reader: &mut Reader, value: &Value) -> Upstream {
         upstream.endpoints = items.iter().map(|value| endpoint(reader, value)).collect();
     }
     if let Some(value) = fields.take(reader, "balance") {
-        set(&mut upstream.balance, balance(reader, &value));
+        set(&mut upstream.balance, balance::balance(reader, &value));
+    }
+    if let Some(value) = fields.section(reader, "hash") {
+        set(&mut upstream.hash, balance::hash(reader, &value));
+    }
+    if let Some(value) = fields.section(reader, "queue") {
+        super::queue(reader, &value, upstream.queue.get_or_insert_default());
+    }
+    if let Some(value) = fields.take(reader, "slow_start") {
+        set(&mut upstream.slow_start, reader.duration(&value));
+    }
+    if let Some(value) = fields.take(reader, "zone") {
+        upstream.zone = reader.text(&value);
     }
     if let Some(value) = fields.section(reader, "health") {
         upstream.health = health(reader, &value);
@@ -60,27 +75,17 @@ fn endpoint(reader: &mut Reader, value: &Value) -> Endpoint {
     if let Some(value) = fields.take(reader, "connections_max") {
         endpoint.connections_max = reader.number(&value);
     }
+    if let Some(value) = fields.take(reader, "priority") {
+        set(&mut endpoint.priority, reader.number(&value));
+    }
+    if let Some(value) = fields.take(reader, "zone") {
+        endpoint.zone = reader.text(&value);
+    }
+    if let Some(value) = fields.take(reader, "draining") {
+        set(&mut endpoint.draining, reader.boolean(&value));
+    }
     reader.finish(fields);
     endpoint
-}
-
-fn balance(reader: &mut Reader, value: &Value) -> Option<Balance> {
-    if !matches!(value.node.kind, Kind::Map(_)) {
-        return algorithm(reader, value).map(Balance::all);
-    }
-    let mut balance = Balance::default();
-    let mut fields = reader.fields(value, "BalanceDetail")?;
-    for (key, place) in [
-        ("http", &mut balance.http),
-        ("websocket", &mut balance.websocket),
-        ("sse", &mut balance.sse),
-    ] {
-        if let Some(value) = fields.take(reader, key) {
-            set(place, algorithm(reader, &value));
-        }
-    }
-    reader.finish(fields);
-    Some(balance)
 }
 
 fn health(reader: &mut Reader, value: &Value) -> Option<Health> {

@@ -157,6 +157,16 @@ pub(super) const UPSTREAM_ADMITTING: Metric = gauge(
     &["endpoint"],
     "1: the endpoint takes traffic; 0: it rests after failures, or its health check fails.",
 );
+pub(super) const ENDPOINT_QUEUE: Metric = counter(
+    "tidegate_endpoint_queue_total",
+    &["upstream", "outcome"],
+    "Exchanges that found every endpoint at connections_max: queued, of those timeout, or refused at once.",
+);
+pub(super) const ENDPOINT_QUEUE_WAITING: Metric = gauge(
+    "tidegate_endpoint_queue_waiting",
+    &["upstream"],
+    "Exchanges that wait for an endpoint below its connections_max.",
+);
 
 // What is held now, and how much of it may be.
 pub(super) const CONNECTIONS: Metric =
@@ -214,7 +224,7 @@ pub(super) const UPTIME: Metric =
 
 /// All of them, in the order of the page.
 #[cfg(test)]
-pub(super) const ALL: [&Metric; 47] = [
+pub(super) const ALL: [&Metric; 49] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &REPLY_BYTES,
@@ -243,6 +253,8 @@ pub(super) const ALL: [&Metric; 47] = [
     &UPSTREAM_CONNECTS,
     &UPSTREAM_IN_FLIGHT,
     &UPSTREAM_ADMITTING,
+    &ENDPOINT_QUEUE,
+    &ENDPOINT_QUEUE_WAITING,
     &CONNECTIONS,
     &CONNECTIONS_LIMIT,
     &IN_FLIGHT,

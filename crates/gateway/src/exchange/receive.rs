@@ -115,6 +115,10 @@ impl Attempt<'_> {
         bytes: &mut [u8],
         composed: &mut Vec<u8>,
     ) -> Result<(), ProxyError> {
+        if let Some(began) = self.timed.take() {
+            let us = began.elapsed().as_micros() as u64;
+            self.endpoint.live.observe_latency(us, parties.client.now_ms());
+        }
         let provider = self.endpoint.provider.as_ref();
         let llm = parties.call.llm;
         let mut body = ReplyBody {

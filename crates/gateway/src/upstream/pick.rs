@@ -1,208 +1,234 @@
-//! Which endpoint takes the next attempt, and what the attempts before say about another one.
+//! Which endpoint takes the next attempt.
 
-use std::net::{IpAddr, SocketAddr};
+use std::cell::OnceCell;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed};
-use std::task::Poll;
-use std::time::Duration;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::time::Instant;
 
-use tidegate_policy::balance::{self, Candidate, Turn, mix};
-use tidegate_policy::health::pause_after_failure;
-use tidegate_policy::retry::backoff;
-use tidegate_snapshot::live::EndpointLive;
-use tidegate_snapshot::{Endpoint, Member, Reason, Snapshot};
+use tidegate_config::Priority;
+use tidegate_policy::balance::{self, Algorithm, Turn};
+use tidegate_snapshot::live::{EndpointLive, QueueLive};
+use tidegate_snapshot::{Endpoint, Group, Member, Reason, Snapshot, Traffic};
 
+use super::{Attempts, queue};
 use crate::client::Client;
-use crate::error::{ProxyError, Repeatable};
+use crate::error::ProxyError;
 use crate::route::Call;
 use crate::shard::Shard;
 
-/// Attempts beyond the policy's on connections that turned out to be closed already.
-const STALE_MAX: u32 = 3;
+/// What a failed attempt counts for at least in an endpoint's latency: one that refuses at once is
+/// not a fast one.
+const FAILURE_US: u64 = 1_000_000;
 
 /// The endpoint of an attempt, with the lease that counts it.
 #[derive(Debug)]
-pub(crate) struct Picked<'s> {
+pub(crate) struct Picked<'p> {
     /// The endpoint.
-    pub(crate) endpoint: &'s Endpoint,
+    pub(crate) endpoint: &'p Endpoint,
     /// The member of the group.
-    pub(crate) member: &'s Member,
+    pub(crate) member: &'p Member,
+    /// When it was picked, where the balance looks at latencies.
+    pub(crate) timed: Option<Instant>,
     index: usize,
     _lease: Lease,
 }
 
-/// One attempt in flight on an endpoint; it ends when dropped.
+/// What an exchange asks of balancing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Want {
+    /// The kind of traffic.
+    pub(crate) traffic: Traffic,
+    /// Hash of what the request is hashed by; 0 where nothing is.
+    pub(crate) key: u64,
+    /// Who leaves the queue first.
+    pub(crate) priority: Priority,
+    /// Members tried, as a set of indexes.
+    pub(super) tried: u64,
+    /// Members that would fail again.
+    pub(super) excluded: u64,
+}
+
+impl Want {
+    /// Of a fresh exchange.
+    pub(crate) fn new(traffic: Traffic, key: u64, priority: Priority) -> Self {
+        Self { traffic, key, priority, tried: 0, excluded: 0 }
+    }
+}
+
+/// A configuration that came into force while an exchange waited for an endpoint: it is held for as
+/// long as the exchange uses an endpoint out of it.
+pub(crate) type Newer = OnceCell<Rc<Arc<Snapshot>>>;
+
+/// One attempt in flight on an endpoint; it ends when dropped, and the endpoint is then offered to
+/// those who wait for one.
 #[derive(Debug)]
-struct Lease(Arc<EndpointLive>);
+pub(super) struct Lease {
+    live: Arc<EndpointLive>,
+    offers: Option<(Rc<Shard>, Arc<QueueLive>)>,
+}
 
 impl Lease {
-    fn take(endpoint: &Endpoint) -> Self {
-        endpoint.live.in_flight.fetch_add(1, AcqRel);
-        Self(Arc::clone(&endpoint.live))
+    /// Counts one more in flight; None when the endpoint is at its cap, which holds over all
+    /// shards.
+    fn take(shard: &Rc<Shard>, group: &Group, endpoint: &Endpoint) -> Option<Self> {
+        let in_flight = &endpoint.live.in_flight;
+        match endpoint.connections_max {
+            u32::MAX => {
+                in_flight.fetch_add(1, AcqRel);
+            }
+            max => {
+                let more = |now| (now < max).then_some(now + 1);
+                in_flight.fetch_update(AcqRel, Acquire, more).ok()?;
+            }
+        }
+        let queue = group.queue.as_ref();
+        let offers = queue.map(|queue| (Rc::clone(shard), Arc::clone(&queue.live)));
+        Some(Self { live: Arc::clone(&endpoint.live), offers })
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, AcqRel);
+        self.live.in_flight.fetch_sub(1, AcqRel);
+        if let Some((shard, queue)) = &self.offers
+            && queue.waiting() > 0
+        {
+            queue::offer(shard, queue);
+        }
     }
 }
 
-/// The attempts of one exchange.
-#[derive(Debug, Default)]
-pub(crate) struct Attempts {
-    count: u32,
-    stale: u32,
-    /// Members tried, as a set of indexes.
-    tried: u64,
-    /// Members that would fail again.
-    excluded: u64,
-    last: Option<ProxyError>,
+/// Why no endpoint was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missed {
+    /// Those that could take it are at their cap.
+    Full,
+    /// There is none.
+    Nobody,
 }
 
-impl Attempts {
-    /// Notes a failed attempt. Ok when it may be made again; the error to answer with otherwise.
-    /// `committed`: the caller has seen a reply, or the body cannot be sent a second time.
-    pub(crate) fn may_repeat(
-        &mut self,
-        shard: &Shard,
-        snapshot: &Snapshot,
-        index: usize,
-        committed: bool,
-        error: ProxyError,
-    ) -> Result<(), ProxyError> {
-        let set = 1u64 << (index as u64 & 63);
-        if committed {
-            return Err(error);
-        }
-        match error.repeatable {
-            Repeatable::No => return Err(error),
-            Repeatable::Stale if self.stale < STALE_MAX => {
-                self.stale += 1;
-                return Ok(());
-            }
-            Repeatable::Elsewhere => self.excluded |= set,
-            // So many dead connections are a failing endpoint: from here on they count.
-            Repeatable::Stale | Repeatable::Anywhere => {}
-        }
-        self.tried |= set;
-        self.count += 1;
-        if self.count >= snapshot.retry.attempts {
-            return Err(error);
-        }
-        let now = shard.timers.now_ms();
-        if !shard.retry_budget.borrow_mut().withdraw(&snapshot.retry_budget, now) {
-            shard.cell().retries_denied.add(1);
-            return Err(error);
-        }
-        self.last = Some(error);
-        Ok(())
-    }
-
-    /// Waits where the next attempt asks an endpoint again that has failed before.
-    pub(crate) async fn pause(
-        &mut self,
-        shard: &Shard,
-        snapshot: &Snapshot,
-        client: &mut Client,
-        picked: &Picked<'_>,
-    ) -> Result<(), ProxyError> {
-        let Some(last) = &self.last else { return Ok(()) };
-        shard.cell().retries.add(1);
-        if self.tried & (1 << picked.index) == 0 {
-            return Ok(());
-        }
-        let wait = backoff(&snapshot.retry, self.count, last.retry_after(), shard.random());
-        let Some(wait) = wait else {
-            return Err(self.last.take().unwrap_or_else(|| ProxyError::new(Reason::NoEndpoint)));
-        };
-        sleep(client, wait).await
-    }
-
-    /// What to answer with when nothing more can be picked.
-    fn give_up(&mut self, error: ProxyError) -> ProxyError {
-        self.last.take().unwrap_or(error)
-    }
-}
-
-async fn sleep(client: &mut Client, wait: Duration) -> Result<(), ProxyError> {
-    let deadline = client.now_ms() + wait.as_millis() as u64;
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(gone) = client.poll_gone(cx) {
-            return Poll::Ready(Err(gone));
-        }
-        if client.timer.passed(deadline) {
-            return Poll::Ready(Ok(()));
-        }
-        client.timer.arm(deadline, cx.waker());
-        Poll::Pending
-    })
-    .await
-}
-
-/// Picks the endpoint of the next attempt.
+/// Finds a member and counts the attempt.
 ///
 /// First among those that are healthy, below their cap and not tried yet; then among all of those
 /// not tried (a group where everything rests is better tried than refused); then again among those
-/// that may be asked twice.
-pub(crate) fn pick<'s>(
-    shard: &Shard,
-    call: &Call<'s>,
-    attempts: &mut Attempts,
-    peer: SocketAddr,
-) -> Result<Picked<'s>, ProxyError> {
-    let group = call.group;
-    let algorithm = if call.streams { group.sse } else { group.http };
+/// that may be asked twice. While a healthy one is only full, no unhealthy one takes its place.
+pub(super) fn choose(
+    shard: &Rc<Shard>,
+    group: &Group,
+    want: &Want,
+) -> Result<(usize, Lease), Missed> {
     let now = shard.timers.now_ms();
-    let turn = Turn {
-        cursor: group.turns.of(shard.index).value(),
-        random: shard.random(),
-        client: client_hash(peer.ip()),
-    };
-    group.turns.of(shard.index).add(1);
-    let choose = |avoided: u64, only_admitting: bool| {
-        balance::pick(algorithm, group.members.len(), turn, |index| {
-            let Some(member) = group.members.get(index) else { return NOBODY };
-            let live = &member.endpoint.live;
-            let in_flight = live.in_flight.load(Relaxed);
-            Candidate {
-                weight: member.weight,
-                priority: member.priority,
-                in_flight,
-                identity: live.identity,
-                usable: avoided & (1 << (index & 63)) == 0
-                    && in_flight < member.endpoint.connections_max
-                    && (!only_admitting || live.is_admitting(now)),
-            }
-        })
-    };
-    let index = choose(attempts.tried | attempts.excluded, true)
-        .or_else(|| choose(attempts.tried | attempts.excluded, false))
-        .or_else(|| choose(attempts.excluded, false));
-    match index.and_then(|index| Some((index, group.members.get(index)?))) {
-        Some((index, member)) => Ok(Picked {
-            endpoint: &member.endpoint,
-            member,
-            index,
-            _lease: Lease::take(&member.endpoint),
-        }),
-        None => Err(attempts.give_up(ProxyError::text(
-            Reason::NoEndpoint,
-            format!("No endpoint of '{}' can take this request now.", group.name),
-        ))),
+    let law = group.law(want.traffic);
+    let turns = group.turns.of(shard.index);
+    let turn =
+        Turn { cursor: turns.value(), random: shard.random(), key: want.key, ..Turn::default() };
+    turns.add(1);
+    let count = group.members.len();
+    let member = |index| group.candidate(law.algorithm, index, now);
+    // Members that another shard filled while we looked.
+    let mut filled = 0u64;
+    loop {
+        let pass = |avoided: u64, ignore_health: bool| {
+            let turn = Turn { avoided: avoided | filled, ignore_health, ..turn };
+            balance::pick(&law, count, &turn, member)
+        };
+        let is_full = |avoided: u64, ignore_health: bool| {
+            (0..count).any(|index| {
+                let bit = 1 << (index & 63);
+                let member = member(index);
+                (member.full || filled & bit != 0)
+                    && avoided & bit == 0
+                    && member.weight > 0
+                    && !member.draining
+                    && (member.admitting || ignore_health)
+            })
+        };
+        let untried = want.tried | want.excluded;
+        let index = match pass(untried, false) {
+            Some(index) => index,
+            None if is_full(untried, false) => return Err(Missed::Full),
+            None => match pass(untried, true).or_else(|| pass(want.excluded, true)) {
+                Some(index) => index,
+                None if is_full(want.excluded, true) => return Err(Missed::Full),
+                None => return Err(Missed::Nobody),
+            },
+        };
+        let Some(chosen) = group.members.get(index) else { return Err(Missed::Nobody) };
+        match Lease::take(shard, group, &chosen.endpoint) {
+            Some(lease) => return Ok((index, lease)),
+            None => filled |= 1 << (index & 63),
+        }
     }
 }
 
-const NOBODY: Candidate =
-    Candidate { weight: 0, priority: u32::MAX, in_flight: 0, identity: 0, usable: false };
-
-fn client_hash(address: IpAddr) -> u64 {
-    match address {
-        IpAddr::V4(v4) => mix(u64::from(v4.to_bits())),
-        IpAddr::V6(v6) => {
-            let bits = v6.to_bits();
-            mix((bits >> 64) as u64 ^ mix(bits as u64))
+/// Picks the endpoint of the next attempt; waits where all of them are full and the upstream has a
+/// queue.
+pub(crate) async fn pick<'p>(
+    shard: &Rc<Shard>,
+    snapshot: &Snapshot,
+    client: &mut Client,
+    call: &Call<'p>,
+    attempts: &mut Attempts,
+    newer: &'p Newer,
+) -> Result<Picked<'p>, ProxyError> {
+    let group = in_force(call.group, newer);
+    // Nobody overtakes those who wait.
+    let crowded = group.queue.as_ref().is_some_and(|queue| queue.live.waiting() > 0);
+    let missed = if crowded {
+        Missed::Full
+    } else {
+        match choose(shard, group, &attempts.want) {
+            Ok((index, lease)) => return Picked::of(group, index, lease, attempts.want.traffic),
+            Err(missed) => missed,
         }
+    };
+    match (missed, &group.queue) {
+        (Missed::Full, Some(limits)) => {
+            Box::pin(queue::wait(shard, snapshot, client, group, limits, attempts, newer)).await
+        }
+        (Missed::Full, None) => Err(attempts.give_up(full(group))),
+        (Missed::Nobody, _) => Err(attempts.give_up(nobody(group))),
+    }
+}
+
+/// The group, as of the configuration that the exchange has moved on to.
+pub(super) fn in_force<'p>(group: &'p Group, newer: &'p Newer) -> &'p Group {
+    let moved = newer.get().and_then(|snapshot| snapshot.upstreams.get(&group.name));
+    moved.map_or(group, |moved| moved)
+}
+
+fn nobody(group: &Group) -> ProxyError {
+    ProxyError::text(
+        Reason::NoEndpoint,
+        format!("No endpoint of '{}' can take this request now.", group.name),
+    )
+}
+
+/// The refusal where nobody may wait, or nobody more.
+pub(super) fn full(group: &Group) -> ProxyError {
+    ProxyError::text(
+        Reason::EndpointsFull,
+        format!("Every endpoint of '{}' has as many requests as it may have at once.", group.name),
+    )
+}
+
+impl<'p> Picked<'p> {
+    pub(super) fn of(
+        group: &'p Group,
+        index: usize,
+        lease: Lease,
+        traffic: Traffic,
+    ) -> Result<Self, ProxyError> {
+        let member = group.members.get(index).ok_or_else(|| nobody(group))?;
+        let timed = group.law(traffic).algorithm == Algorithm::PeakEwma;
+        Ok(Self {
+            endpoint: &member.endpoint,
+            member,
+            timed: timed.then(Instant::now),
+            index,
+            _lease: lease,
+        })
     }
 }
 
@@ -212,30 +238,11 @@ impl Picked<'_> {
         self.index
     }
 
-    /// Notes how the attempt went: failures in a row make the endpoint rest.
-    pub(crate) fn note(&self, shard: &Shard, snapshot: &Snapshot, error: Option<&ProxyError>) {
-        let live = &self.endpoint.live;
-        let Some(error) = error else {
-            if live.failures.load(Relaxed) != 0 {
-                live.failures.store(0, Relaxed);
-                live.cooling_until_ms.store(0, Relaxed);
-            }
-            return;
-        };
-        if error.side == tidegate_snapshot::Side::Upstream {
-            live.cells.of(shard.index).failures[error.kind as usize].add(1);
-        }
-        if !error.blames_endpoint() {
-            return;
-        }
-        if let Some(left_out) = shard.log_line() {
-            tracing::warn!(endpoint = live.key, left_out, "attempt failed: {error}");
-        }
-        let failures = live.failures.fetch_add(1, AcqRel) + 1;
-        if let Some(pause) = pause_after_failure(&snapshot.cooldown, failures, error.retry_after())
-        {
-            let until = shard.timers.now_ms() + pause.as_millis() as u64;
-            live.cooling_until_ms.fetch_max(until, AcqRel);
+    /// The attempt failed through the endpoint's fault.
+    pub(super) fn observe_failure(&self, shard: &Shard) {
+        if let Some(began) = self.timed {
+            let sample = (began.elapsed().as_micros() as u64).max(FAILURE_US);
+            self.endpoint.live.observe_latency(sample, shard.timers.now_ms());
         }
     }
 }

@@ -147,6 +147,8 @@ fn model(
                     }
                     _ => tier,
                 },
+                local: false,
+                draining: false,
                 model: target.model.clone(),
             });
         }
@@ -162,7 +164,13 @@ fn model(
         let group = Group {
             name: entry.name.clone(),
             http: algorithm,
+            websocket: algorithm,
             sse: algorithm,
+            hash_by: config::HashBy::default(),
+            bound: None,
+            maglev: None,
+            slow_start_ms: 0,
+            queue: None,
             members: bounded(place, members)?,
             turns: PerShard::new(live.shard_count()),
         };

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use rustls_pki_types::ServerName;
 use tidegate_config as config;
 use tidegate_config::{Config, HttpUrl};
-use tidegate_policy::balance::Algorithm;
+use tidegate_policy::balance::{Algorithm, MaglevTable};
 
-use super::{CompileError, parsed};
+use super::{CompileError, ms, parsed};
 use crate::live::Live;
 use crate::series::PerShard;
 use crate::tls::TlsConfigs;
-use crate::types::{Egress, EgressKind, Endpoint, Group, Member, Timeouts, TlsTarget};
+use crate::types::{
+    Egress, EgressKind, Endpoint, EndpointQueue, Group, Member, Timeouts, TlsTarget,
+};
 
 fn algorithm(written: config::Algorithm) -> Algorithm {
     match written {
@@ -21,7 +23,12 @@ fn algorithm(written: config::Algorithm) -> Algorithm {
         config::Algorithm::WeightedRoundRobin => Algorithm::WeightedRoundRobin,
         config::Algorithm::Random => Algorithm::Random,
         config::Algorithm::LeastConnections => Algorithm::LeastConnections,
+        config::Algorithm::P2c => Algorithm::P2c,
+        config::Algorithm::PeakEwma => Algorithm::PeakEwma,
         config::Algorithm::IpHash => Algorithm::IpHash,
+        config::Algorithm::ConsistentHash => Algorithm::ConsistentHash,
+        config::Algorithm::Maglev => Algorithm::Maglev,
+        config::Algorithm::Performance => Algorithm::Performance,
     }
 }
 
@@ -122,20 +129,43 @@ pub(super) fn upstreams(
             members.push(Member {
                 endpoint: Arc::new(endpoint),
                 weight: written.weight,
-                priority: 0,
+                priority: written.priority,
+                local: upstream.zone.is_some() && written.zone == upstream.zone,
+                draining: written.draining,
                 model: None,
             });
         }
+        let members = bounded(&place, members)?;
         let group = Group {
             name: name.clone(),
             http: algorithm(upstream.balance.http),
+            websocket: algorithm(upstream.balance.websocket),
             sse: algorithm(upstream.balance.sse),
-            members: bounded(&place, members)?,
+            hash_by: upstream.hash.by.clone(),
+            bound: upstream.hash.bound.map(config::Bound::hundredths),
+            maglev: maglev(upstream.balance, &members),
+            slow_start_ms: ms(upstream.slow_start),
+            queue: upstream.queue.as_ref().map(|queue| EndpointQueue {
+                size: queue.size as usize,
+                wait_ms: ms(queue.wait),
+                live: live.queue(name),
+            }),
+            members,
             turns: PerShard::new(live.shard_count()),
         };
         groups.insert(name.clone(), Arc::new(group));
     }
     Ok(groups)
+}
+
+/// The table of an upstream that is balanced by Maglev.
+fn maglev(balance: config::Balance, members: &[Member]) -> Option<MaglevTable> {
+    if !balance.uses(&[config::Algorithm::Maglev]) {
+        return None;
+    }
+    let list: Vec<_> =
+        members.iter().map(|member| (member.endpoint.live.identity, member.weight)).collect();
+    MaglevTable::build(&list)
 }
 
 pub(super) fn bounded(place: &str, members: Vec<Member>) -> Result<Vec<Member>, CompileError> {

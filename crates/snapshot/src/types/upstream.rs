@@ -1,13 +1,16 @@
 //! Compiled upstreams: groups of endpoints and how each is called.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tidegate_policy::balance::Algorithm;
+use tidegate_config::HashBy;
+use tidegate_policy::balance::slow_start::ramp;
+use tidegate_policy::balance::{Algorithm, Candidate, Law, MEMBERS_MAX, MaglevTable};
 
 use super::{Provider, Timeouts};
-use crate::live::{EndpointLive, Name};
+use crate::live::{EndpointLive, Name, QueueLive};
 use crate::series::{Counter, PerShard};
 
 /// Endpoints that can take each other's place.
@@ -17,17 +20,90 @@ pub struct Group {
     pub name: String,
     /// How plain requests are spread.
     pub http: Algorithm,
+    /// How WebSocket connections are spread.
+    pub websocket: Algorithm,
     /// How event streams are spread.
     pub sse: Algorithm,
+    /// What is hashed, for the algorithms that hash.
+    pub hash_by: HashBy,
+    /// Bounded load in hundredths of the fair share, for the algorithms that hash.
+    pub bound: Option<u32>,
+    /// The table of Maglev, where one of the algorithms is that.
+    pub maglev: Option<MaglevTable>,
+    /// How long an endpoint takes to get its full share, in ms; 0: no time.
+    pub slow_start_ms: u64,
+    /// Who waits while every usable member is at its cap.
+    pub queue: Option<EndpointQueue>,
     /// Members, at most [`Group::MEMBERS_MAX`].
     pub members: Vec<Member>,
     /// Picks made, per shard: the turns of algorithms that go round.
     pub turns: PerShard<Counter>,
 }
 
+/// The queue before endpoints that are at their cap.
+#[derive(Debug, Clone)]
+pub struct EndpointQueue {
+    /// Exchanges that may wait, over all shards.
+    pub size: usize,
+    /// The longest wait, in ms.
+    pub wait_ms: u64,
+    /// Who waits now; outlives snapshots.
+    pub live: Arc<QueueLive>,
+}
+
+/// Kinds of traffic that may be balanced in different ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    /// Plain requests.
+    Http,
+    /// WebSocket connections.
+    WebSocket,
+    /// Event streams.
+    Sse,
+}
+
 impl Group {
     /// A set of tried members fits into 64 bits.
-    pub const MEMBERS_MAX: usize = 64;
+    pub const MEMBERS_MAX: usize = MEMBERS_MAX;
+
+    /// How this kind of traffic is spread.
+    pub fn law(&self, traffic: Traffic) -> Law<'_> {
+        let algorithm = match traffic {
+            Traffic::Http => self.http,
+            Traffic::WebSocket => self.websocket,
+            Traffic::Sse => self.sse,
+        };
+        Law { algorithm, bound: self.bound, maglev: self.maglev.as_ref() }
+    }
+
+    /// What balancing sees of a member at `now_ms`.
+    pub fn candidate(&self, algorithm: Algorithm, index: usize, now_ms: u64) -> Candidate {
+        let Some(member) = self.members.get(index) else { return Candidate::NOBODY };
+        let live = &*member.endpoint.live;
+        let in_flight = live.in_flight.load(Relaxed);
+        Candidate {
+            weight: live.weight().unwrap_or(member.weight),
+            ramp: match self.slow_start_ms {
+                0 => 100,
+                slow_start => ramp(live.since_ms.load(Relaxed), now_ms, slow_start),
+            },
+            priority: member.priority,
+            local: member.local,
+            in_flight,
+            latency_us: match algorithm {
+                Algorithm::PeakEwma => live.latency_us(now_ms),
+                _ => 0.0,
+            },
+            busy: match algorithm {
+                Algorithm::Performance => live.busy(now_ms),
+                _ => None,
+            },
+            identity: live.identity,
+            draining: member.draining || live.is_draining(),
+            full: in_flight >= member.endpoint.connections_max,
+            admitting: live.is_admitting(now_ms),
+        }
+    }
 }
 
 /// One endpoint in a group.
@@ -39,6 +115,10 @@ pub struct Member {
     pub weight: u32,
     /// Tier, lower first.
     pub priority: u32,
+    /// Stands in our zone.
+    pub local: bool,
+    /// Takes nothing new, says the configuration.
+    pub draining: bool,
     /// The model's name there, where it differs from the caller's.
     pub model: Option<String>,
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::float_cmp, clippy::format_push_string)]
 
 mod bad_input;
+mod balance;
 mod egress;
 mod env_start;
 mod failover;
