@@ -108,13 +108,15 @@ fn grant(shard: &Rc<Shard>, waiters: &Rc<Waiters>) {
         let mut at = 0;
         loop {
             let Some(waiter) = class.borrow().get(at).cloned() else { break };
-            let snapshot = if waiter.pinned { &waiter.known } else { &newest };
+            let upstream = &waiters.live.upstream;
+            // An upstream that a reload has removed still serves those who wait for it.
+            let stays = waiter.pinned || !newest.upstreams.contains_key(upstream);
+            let snapshot = if stays { &waiter.known } else { &newest };
             let mut want = waiter.want;
             if snapshot.generation != waiter.known.generation {
                 // What was tried is counted in members of another list.
                 (want.tried, want.excluded) = (0, 0);
             }
-            let upstream = &waiters.live.upstream;
             let Some(group) = snapshot.upstreams.get(upstream) else { return };
             let Ok((index, lease)) = choose(shard, group, &want) else {
                 if want.tried | want.excluded == 0 {

@@ -179,3 +179,22 @@ fn a_higher_cap_and_a_recovered_endpoint_take_those_who_wait() {
     gate.open();
     assert!(clients.iter_mut().all(|client| client.reply().status == 200));
 }
+
+#[test]
+fn an_upstream_that_a_reload_removes_still_serves_those_who_wait() {
+    let gate = Gate::default();
+    let (old, new) = (held(&gate, "old"), Origin::plain());
+    let queue = "    queue: { size: 5, wait: 20s }\n";
+    let gateway = Gateway::start(&upstream(&[endpoint(&old, ", connections_max: 1")], queue));
+    let mut clients = vec![asks(&gateway)];
+    until_arrived(&old, 1);
+    clients.extend((0..3).map(|_| asks(&gateway)));
+    until_waiting(&gateway, 3);
+    gateway.reload(&upstream(&[endpoint(&new, "")], "").replace("app", "other"));
+    until("the reload", || (gateway.generation() == 2).then_some(()));
+    assert_eq!(asks(&gateway).reply().text(), "ok");
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(client.reply().text(), "old");
+    }
+}
