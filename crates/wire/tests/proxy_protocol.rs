@@ -1,6 +1,10 @@
 //! The PROXY protocol: what each header says, what is refused, and that any cut of it reads the same.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../../fuzz/checks.rs"]
+#[allow(dead_code, reason = "one check of it is used here")]
+mod checks;
+
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
@@ -163,5 +167,23 @@ proptest! {
             }
             other => prop_assert!(false, "{:?}", other),
         }
+    }
+
+    /// Random bytes rarely get past the signature; bent headers do.
+    #[test]
+    fn a_bent_header_is_read_within_its_bounds_or_refused(
+        source in address(), second: bool, at in any::<prop::sample::Index>(), byte: u8,
+        tail in any::<Vec<u8>>(),
+    ) {
+        let mut bytes = Vec::new();
+        if second {
+            write_v2(&mut bytes, source, source);
+        } else {
+            write_v1(&mut bytes, source, source);
+        }
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        bytes.extend_from_slice(&tail);
+        checks::proxy_protocol(&bytes);
     }
 }
