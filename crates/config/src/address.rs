@@ -8,7 +8,7 @@ use url::Url;
 use crate::secret::Secret;
 
 /// An `http://` or `https://` address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HttpUrl {
     /// `https`.
     pub tls: bool,
@@ -48,6 +48,12 @@ pub enum AddressError {
     /// A proxy without a port.
     #[error("an egress proxy needs its port, such as socks5://127.0.0.1:1080")]
     NoProxyPort,
+    /// Not the path of a socket.
+    #[error("a Unix socket is written unix:/path/to.sock, or unix:@name for an abstract one")]
+    UnixPath,
+    /// More than an address of the operating system holds.
+    #[error("the path of a Unix socket has at most 107 bytes")]
+    UnixPathTooLong,
     /// A path after a proxy.
     #[error("an egress proxy has no path")]
     ProxyPath,
@@ -85,6 +91,37 @@ impl HttpUrl {
     /// The host is this machine, as far as the text tells.
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.host)
+    }
+}
+
+/// Where an endpoint of an upstream is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndpointAddress {
+    /// `http://host:port` or `https://host:port`, with or without a path.
+    Http(HttpUrl),
+    /// `unix:/path/to.sock`, or `unix:@name` for a name in Linux' abstract namespace (unix(7)).
+    /// Here without the `unix:`.
+    Unix(String),
+}
+
+/// Bytes of a Unix socket's path: `sun_path` has 108, the last of them a zero (unix(7)).
+const UNIX_PATH_MAX: usize = 107;
+
+impl FromStr for EndpointAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some(path) = text.strip_prefix("unix:") else {
+            return text.parse().map(Self::Http);
+        };
+        let named = path.starts_with('/') || (path.starts_with('@') && path.len() > 1);
+        if !named || path.contains(char::is_control) {
+            return Err(AddressError::UnixPath);
+        }
+        if path.len() > UNIX_PATH_MAX {
+            return Err(AddressError::UnixPathTooLong);
+        }
+        Ok(Self::Unix(path.to_owned()))
     }
 }
 
@@ -221,6 +258,25 @@ mod tests {
             let expected = HttpUrl { tls, host: host.to_owned(), port, path: path.to_owned() };
             assert_eq!(url, expected, "{text}");
         }
+    }
+
+    #[test]
+    fn the_paths_of_unix_sockets_are_taken_as_they_are() {
+        for (text, expected) in [
+            ("unix:/run/app.sock", Ok("/run/app.sock")),
+            ("unix:@app", Ok("@app")),
+            ("unix:", Err(AddressError::UnixPath)),
+            ("unix:@", Err(AddressError::UnixPath)),
+            ("unix:app.sock", Err(AddressError::UnixPath)),
+            ("unix:/a\nb", Err(AddressError::UnixPath)),
+        ] {
+            let expected = expected.map(|path| EndpointAddress::Unix(path.to_owned()));
+            assert_eq!(text.parse(), expected, "{text}");
+        }
+        let fits = format!("unix:/{}", "a".repeat(UNIX_PATH_MAX - 1));
+        assert!(fits.parse::<EndpointAddress>().is_ok());
+        let long = format!("{fits}a");
+        assert_eq!(long.parse::<EndpointAddress>(), Err(AddressError::UnixPathTooLong));
     }
 
     #[test]

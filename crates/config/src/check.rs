@@ -11,7 +11,6 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::address::HttpUrl;
 use crate::budget::Budget;
 use crate::model::{Config, Limits, Timeouts};
 use crate::problem::{Collector, Position};
@@ -217,15 +216,5 @@ fn is_request_target(path: &str) -> bool {
 fn connections_max(check: &mut Check, path: &str, value: Option<u32>) {
     if value == Some(0) {
         check.problem(&below(path, "connections_max"), "must be 1 or more");
-    }
-}
-
-fn http_url(check: &mut Check, path: &str, text: &str) -> Option<HttpUrl> {
-    match text.parse::<HttpUrl>() {
-        Ok(url) => Some(url),
-        Err(error) => {
-            check.problem(path, error.to_string());
-            None
-        }
     }
 }

@@ -25,7 +25,7 @@ mod suggest;
 mod tree;
 mod yaml;
 
-pub use address::{AddressError, Egress, EgressKind, HttpUrl};
+pub use address::{AddressError, Egress, EgressKind, EndpointAddress, HttpUrl};
 pub use budget::Budget;
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use env::import_env;
@@ -39,6 +39,7 @@ pub use model::{
     Priority, Provider, ProviderTimeouts, Queue, Retry, Route, Target, Timeouts, TlsVersion,
     Upstream,
 };
+pub use model::{ProxyHeader, UpstreamProtocol, UpstreamTls};
 pub use preset::{Preset, UnknownPreset};
 pub use problem::{Problem, Problems};
 pub use quickstart::quickstart_config;

@@ -22,7 +22,7 @@ pub use llm::{
     Caller, Cooldown, Model, ModelBalance, Priority, Provider, ProviderTimeouts, Retry, Target,
 };
 pub use route::Route;
-pub use upstream::{Endpoint, Health, Upstream};
+pub use upstream::{Endpoint, Health, ProxyHeader, Upstream, UpstreamProtocol, UpstreamTls};
 
 use crate::duration::{self, DurationText};
 use crate::secret::Secret;

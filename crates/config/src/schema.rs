@@ -45,7 +45,7 @@ impl JsonSchema for Target {
 #[schemars(deny_unknown_fields, rename = "EndpointDetail")]
 #[allow(dead_code)] // only its schema is used
 struct EndpointForm {
-    /// `http://host:port` or `https://host:port`, without a path.
+    /// `http://host:port` or `https://host:port` without a path, or `unix:/path/to.sock`.
     url: String,
     /// Its share where the balance looks at weights; 0 takes no part. Absent: 1.
     weight: Option<u32>,

@@ -12,6 +12,7 @@ use crate::model::{
     Admin, Caller, Certificate, Config, Endpoint, Limits, Listener, Log, Model, ModelBalance,
     Priority, Provider, Queue, Retry, Route, Target, Timeouts, Upstream,
 };
+use crate::model::{ProxyHeader, UpstreamProtocol};
 use crate::secret::Secret;
 
 /// Stands for the admin token in a file, whatever the token was: a printed file never opens the
@@ -282,6 +283,18 @@ fn upstream(upstream: &Upstream) -> Yaml {
         ));
     }
     add_optional(&mut fields, "ca_file", upstream.ca_file.as_ref().map(|path| path.display()));
+    add(&mut fields, "protocol", &upstream.protocol, &UpstreamProtocol::default(), |protocol| {
+        protocol.as_str().to_owned()
+    });
+    if let Some(tls) = &upstream.tls {
+        let mut inner = Vec::new();
+        for (key, path) in [("ca", &tls.ca), ("cert", &tls.cert), ("key", &tls.key)] {
+            add_optional(&mut inner, key, path.as_ref().map(|path| path.display()));
+        }
+        add_optional(&mut inner, "server_name", tls.server_name.as_ref());
+        add_map(&mut fields, "tls", inner);
+    }
+    add_optional(&mut fields, "proxy_protocol", upstream.proxy_protocol.map(ProxyHeader::as_str));
     Yaml::Map(fields)
 }
 

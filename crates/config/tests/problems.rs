@@ -387,6 +387,28 @@ routes: [{ path: /a, upstream: a }, { path: /b, upstream: b }, { path: /c, upstr
 }
 
 #[test]
+fn upstreams_whose_connections_cannot_be_opened_so_are_reported() {
+    insta::assert_snapshot!(report("\
+upstreams:
+  a: { endpoints: [\"unix:app.sock\", \"unix:/a\", \"unix:/a\"], protocol: auto }
+  b: { endpoints: [https://h], ca_file: a.pem, tls: { ca: b.pem, cert: c.pem, server_name: \"a b\" } }
+  c: { endpoints: [http://h], tls: { key: k.pem }, protocol: http2, proxy_protocol: v1 }
+  d: { endpoints: [http://h], protocol: h2, proxy_protocol: v3 }
+routes: [{ path: /a, upstream: a }, { path: /b, upstream: b }, { path: /c, upstream: c }, { path: /d, upstream: d }]
+"), @r#"
+    t.yaml:2:20: upstreams.a.endpoints[0]: a Unix socket is written unix:/path/to.sock, or unix:@name for an abstract one
+    t.yaml:2:48: upstreams.a.endpoints[2]: the same endpoint as upstreams.a.endpoints[1]
+    t.yaml:3:41: upstreams.b.ca_file: is the same as tls.ca: write one of them
+    t.yaml:3:72: upstreams.b.tls.cert: needs its key: add tls.key
+    t.yaml:3:92: upstreams.b.tls.server_name: is a host name or an IP address
+    t.yaml:4:43: upstreams.c.tls.key: needs its certificate: add tls.cert
+    t.yaml:4:85: upstreams.c.proxy_protocol: goes with protocol http1 only: a connection of HTTP/2 carries many callers
+    t.yaml:5:41: upstreams.d.protocol: "h2" is none of http1, http2, auto
+    t.yaml:5:61: upstreams.d.proxy_protocol: "v3" is none of v1, v2; did you mean "v1"?
+    "#);
+}
+
+#[test]
 fn bad_routes_are_reported() {
     insta::assert_snapshot!(report("\
 upstreams: { app: { endpoints: [http://127.0.0.1:1] } }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidegate_config::{
     Algorithm, Balance, Bound, ByteSize, Caller, Config, Endpoint, Hash, HashBy, Health, LogFormat,
     LogLevel, Model, ModelBalance, Preset, Priority, Provider, ProviderTimeouts, Queue, Route,
-    Secret, Target, Upstream, load, load_bytes, to_yaml,
+    Secret, Target, Upstream, UpstreamProtocol, UpstreamTls, load, load_bytes, to_yaml,
 };
 use tidegate_dialect::Dialect;
 
@@ -113,8 +113,14 @@ fn upstream() -> impl Strategy<Value = Upstream> {
         (algorithm(), algorithm(), algorithm()),
         balancing(),
         option::of((milliseconds(), 1_u32..1000)),
+        proptest::sample::select(&UpstreamProtocol::ALL[..]),
+        option::of(awkward().prop_map(|name| UpstreamTls {
+            cert: Some(name.clone().into()),
+            key: Some(name.into()),
+            ..UpstreamTls::default()
+        })),
     )
-        .prop_map(|(endpoint, (http, websocket, sse), balancing, health)| {
+        .prop_map(|(endpoint, (http, websocket, sse), balancing, health, protocol, tls)| {
             let (port, weight, connections_max, priority, draining) = endpoint;
             let (hash, queue, slow_start, zone) = balancing;
             Upstream {
@@ -141,6 +147,9 @@ fn upstream() -> impl Strategy<Value = Upstream> {
                     failures,
                 }),
                 ca_file: None,
+                protocol,
+                tls,
+                proxy_protocol: None,
             }
         })
 }

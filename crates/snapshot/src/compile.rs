@@ -66,6 +66,14 @@ pub enum CompileError {
         /// What is wrong with it.
         message: String,
     },
+    /// Our certificate towards an endpoint cannot be used.
+    #[error("certificate {path}: {message}", path = .path.display())]
+    ClientCertificate {
+        /// The file with the certificate.
+        path: PathBuf,
+        /// What is wrong with it or its key.
+        message: String,
+    },
     /// TLS cannot be set up at all.
     #[error("TLS: {0}")]
     Tls(String),

@@ -25,6 +25,7 @@ pub use types::{
     Destination, Egress, EgressKind, Endpoint, EndpointQueue, Group, Limits, Listener, Member,
     Model, Models, Provider, Route, Snapshot, Timeouts, TlsTarget, Traffic,
 };
+pub use types::{Protocol, ProxyHeader};
 
 /// The configuration in force and the live state: everything the two planes know of each other.
 #[derive(Debug)]

@@ -123,6 +123,7 @@ struct Tables {
     routes: HashMap<String, Arc<RouteSeries>>,
     models: HashMap<String, Arc<ModelSeries>>,
     queues: HashMap<String, Arc<QueueLive>>,
+    pools: HashMap<String, u32>,
     next_id: u32,
 }
 
@@ -233,6 +234,22 @@ impl Live {
         });
         tables.endpoints.insert(key.to_owned(), Arc::clone(&made));
         made
+    }
+
+    /// The number of the connection pools with this key; a number is never given twice.
+    pub fn pool(&self, key: &str) -> u32 {
+        let mut tables = self.tables();
+        if let Some(known) = tables.pools.get(key) {
+            return *known;
+        }
+        if tables.pools.len() >= SERIES_MAX {
+            // Who comes back gets another number: its old connections grow idle and are closed.
+            tables.pools.clear();
+        }
+        tables.next_id += 1;
+        let id = tables.next_id;
+        tables.pools.insert(key.to_owned(), id);
+        id
     }
 
     /// The name with this host and port, made on first use; an address literal is its own answer.

@@ -228,6 +228,10 @@ pub struct ShardCell {
     pub tasks: AtomicU64,
     /// Idle pooled upstream connections now.
     pub pool_idle: AtomicU64,
+    /// Connections of HTTP/2 to endpoints now.
+    pub upstream_http2_connections: AtomicU64,
+    /// Streams on them now.
+    pub upstream_http2_streams: AtomicU64,
     /// Buffers lent out now.
     pub buffers_lent: AtomicU64,
     /// How late the shard's clock tick was, worst of the last second, in microseconds.

@@ -12,46 +12,93 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use identity::{Identity, IdentityError};
 pub use inspect::{Finding, Severity, files, inspect};
 pub use kept::TlsKept;
 
 use crate::compile::CompileError;
+use crate::types::Protocol;
 
-/// Client configurations by CA file, filled while one snapshot is compiled.
+/// What a client configuration is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClientTls<'c> {
+    /// The file of the roots to trust instead of the system's.
+    pub(crate) ca: Option<&'c Path>,
+    /// The files of our certificate and its key.
+    pub(crate) identity: Option<(&'c Path, &'c Path)>,
+}
+
+/// CA file, our certificate and key, the protocols offered.
+type Key = (Option<PathBuf>, Option<(PathBuf, PathBuf)>, &'static [&'static [u8]]);
+
+/// Client configurations by what they are made of, filled while one snapshot is compiled.
 #[derive(Default)]
 pub(crate) struct TlsConfigs {
-    by_ca: HashMap<Option<PathBuf>, Arc<ClientConfig>>,
+    known: HashMap<Key, Arc<ClientConfig>>,
+}
+
+/// What is offered by ALPN (RFC 7301), the preferred one first.
+fn offered(protocol: Protocol) -> &'static [&'static [u8]] {
+    match protocol {
+        Protocol::Http1 => &[b"http/1.1"],
+        Protocol::Http2 => &[b"h2"],
+        Protocol::Negotiated => &[b"h2", b"http/1.1"],
+    }
 }
 
 impl TlsConfigs {
-    /// The configuration that trusts the system's roots, or those of `ca_file` instead.
+    /// The configuration that trusts these roots, shows this certificate and offers this protocol.
     pub(crate) fn client(
         &mut self,
-        ca_file: Option<&Path>,
+        tls: &ClientTls<'_>,
+        protocol: Protocol,
     ) -> Result<Arc<ClientConfig>, CompileError> {
-        let key = ca_file.map(Path::to_owned);
-        if let Some(known) = self.by_ca.get(&key) {
+        let identity = tls.identity.map(|(cert, key)| (cert.to_owned(), key.to_owned()));
+        let key = (tls.ca.map(Path::to_owned), identity, offered(protocol));
+        if let Some(known) = self.known.get(&key) {
             return Ok(Arc::clone(known));
         }
-        let roots = match ca_file {
+        let roots = match tls.ca {
             Some(path) => roots_from_file(path)?,
             None => system_roots(),
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| CompileError::Tls(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            .with_root_certificates(roots);
+        let mut config = match tls.identity {
+            None => builder.with_no_client_auth(),
+            Some((cert, key)) => {
+                let bad =
+                    |message| CompileError::ClientCertificate { path: cert.to_owned(), message };
+                let (chain, key) = identity_from_files(cert, key).map_err(bad)?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| bad(error.to_string()))?
+            }
+        };
+        config.alpn_protocols = key.2.iter().map(|name| name.to_vec()).collect();
         let config = Arc::new(config);
-        self.by_ca.insert(key, Arc::clone(&config));
+        self.known.insert(key, Arc::clone(&config));
         Ok(config)
     }
+}
+
+fn identity_from_files(
+    cert: &Path,
+    key: &Path,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
+    let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
+        .and_then(Iterator::collect)
+        .map_err(|error| error.to_string())?;
+    if chain.is_empty() {
+        return Err("it holds no certificate".to_owned());
+    }
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| format!("its key {}: {error}", key.display()))?;
+    Ok((chain, key))
 }
 
 /// The system's roots. Unreadable ones are left out; without any, every handshake fails with

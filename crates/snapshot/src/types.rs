@@ -21,6 +21,7 @@ pub use route::{Destination, Route};
 pub use upstream::{
     Egress, EgressKind, Endpoint, EndpointQueue, Group, Member, TlsTarget, Traffic,
 };
+pub use upstream::{Protocol, ProxyHeader};
 
 use crate::callers::Callers;
 

@@ -1,6 +1,6 @@
 //! The model of upstreams: endpoints and health checks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -37,15 +37,98 @@ pub struct Upstream {
     /// Probes of the endpoints. Absent: none are sent.
     #[serde(default)]
     pub health: Option<Health>,
-    /// PEM file of certificate authorities to trust instead of the system's.
+    /// PEM file of certificate authorities to trust instead of the system's: the short form of
+    /// `tls: { ca }`.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    /// The version of HTTP that the endpoints speak.
+    #[serde(default)]
+    pub protocol: UpstreamProtocol,
+    /// How TLS is spoken to `https://` endpoints.
+    #[serde(default)]
+    pub tls: Option<UpstreamTls>,
+    /// Every connection begins with a PROXY header that names the caller. Such a connection is used
+    /// for one request only.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyHeader>,
+}
+
+/// The version of HTTP that an upstream's endpoints speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: by ALPN over TLS, with prior knowledge without.
+    Http2,
+    /// What an `https://` endpoint chooses by ALPN; HTTP/1.1 without TLS.
+    Auto,
+}
+
+impl UpstreamProtocol {
+    /// Every choice, the default first.
+    pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Auto];
+
+    /// The name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// How TLS is spoken to an upstream's endpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// PEM file of certificate authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+    /// PEM file of our certificate and its chain, for endpoints that ask who we are.
+    pub cert: Option<PathBuf>,
+    /// PEM file of its key.
+    pub key: Option<PathBuf>,
+    /// The name to ask for and to verify. Absent: the host of the address.
+    pub server_name: Option<String>,
+}
+
+/// The version of a PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyHeader {
+    /// One line of text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+impl ProxyHeader {
+    /// Every version.
+    pub const ALL: [Self; 2] = [Self::V1, Self::V2];
+
+    /// The name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
+impl Upstream {
+    /// The authorities to trust, however they are written.
+    pub fn ca(&self) -> Option<&Path> {
+        self.tls.as_ref().and_then(|tls| tls.ca.as_deref()).or(self.ca_file.as_deref())
+    }
 }
 
 /// One address of an upstream. Written as a bare URL when nothing differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
-    /// `http://host:port` or `https://host:port`, without a path.
+    /// `http://host:port` or `https://host:port` without a path, or `unix:/path/to.sock`.
     pub url: String,
     /// Its share where the balance looks at weights; 0 takes no part.
     pub weight: u32,

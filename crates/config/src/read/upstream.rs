@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 
 use super::balance;
 use crate::model::{Balance, Endpoint, Hash, Health, Upstream};
+use crate::model::{ProxyHeader, UpstreamProtocol, UpstreamTls};
 use crate::reader::{Reader, Value, set};
 use crate::tree::Kind;
 
@@ -24,6 +25,9 @@ fn upstream(reader: &mut Reader, value: &Value) -> Upstream {
         zone: None,
         health: None,
         ca_file: None,
+        protocol: UpstreamProtocol::default(),
+        tls: None,
+        proxy_protocol: None,
     };
     let Some(mut fields) = reader.fields(value, "Upstream") else {
         return upstream;
@@ -53,8 +57,35 @@ fn upstream(reader: &mut Reader, value: &Value) -> Upstream {
     if let Some(value) = fields.take(reader, "ca_file") {
         upstream.ca_file = reader.text(&value).map(Into::into);
     }
+    if let Some(value) = fields.take(reader, "protocol") {
+        let names = UpstreamProtocol::ALL.map(|protocol| (protocol.as_str(), protocol));
+        set(&mut upstream.protocol, reader.one_of(&value, &names));
+    }
+    if let Some(value) = fields.section(reader, "tls") {
+        upstream.tls = tls(reader, &value);
+    }
+    if let Some(value) = fields.take(reader, "proxy_protocol") {
+        let names = ProxyHeader::ALL.map(|version| (version.as_str(), version));
+        upstream.proxy_protocol = reader.one_of(&value, &names);
+    }
     reader.finish(fields);
     upstream
+}
+
+fn tls(reader: &mut Reader, value: &Value) -> Option<UpstreamTls> {
+    let mut tls = UpstreamTls::default();
+    let mut fields = reader.fields(value, "UpstreamTls")?;
+    for (key, place) in [("ca", &mut tls.ca), ("cert", &mut tls.cert), ("key", &mut tls.key)] {
+        if let Some(value) = fields.take(reader, key) {
+            *place = reader.text(&value).map(Into::into);
+        }
+    }
+    if let Some(value) = fields.take(reader, "server_name") {
+        tls.server_name = reader.text(&value);
+    }
+    reader.finish(fields);
+    // An empty section says nothing.
+    Some(tls).filter(|tls| *tls != UpstreamTls::default())
 }
 
 fn endpoint(reader: &mut Reader, value: &Value) -> Endpoint {

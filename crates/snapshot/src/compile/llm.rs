@@ -14,7 +14,7 @@ use super::upstream::{EndpointParts, bounded, endpoint};
 use super::{CompileError, ms};
 use crate::live::Live;
 use crate::series::PerShard;
-use crate::tls::TlsConfigs;
+use crate::tls::{ClientTls, TlsConfigs};
 use crate::types::{Endpoint, Group, Member, Model, Models, Provider, Timeouts};
 
 pub(super) fn providers(
@@ -31,9 +31,12 @@ pub(super) fn providers(
             .map_err(|source| CompileError::Provider { place: place.clone(), source })?;
         let parts = EndpointParts {
             place,
-            url: resolved.base_url.clone(),
+            address: config::EndpointAddress::Http(resolved.base_url.clone()),
             egress: written.egress.as_deref(),
-            ca_file: written.ca_file.as_deref(),
+            tls: ClientTls { ca: written.ca_file.as_deref(), identity: None },
+            server_name: None,
+            protocol: config::UpstreamProtocol::Http1,
+            proxy_header: None,
             connections_max: written.connections_max,
             timeouts: provider_timeouts(timeouts, written.timeouts.as_ref()),
             provider_name: Some(name),

@@ -1,21 +1,25 @@
 //! Upstreams and their endpoints.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use rustls_pki_types::ServerName;
 use tidegate_config as config;
-use tidegate_config::{Config, HttpUrl};
+use tidegate_config::{Config, EndpointAddress, HttpUrl};
 use tidegate_policy::balance::{Algorithm, MaglevTable};
 
 use super::{CompileError, ms, parsed};
 use crate::live::Live;
+use crate::live::Name;
 use crate::series::PerShard;
-use crate::tls::TlsConfigs;
+use crate::tls::{ClientTls, TlsConfigs};
 use crate::types::{
     Egress, EgressKind, Endpoint, EndpointQueue, Group, Member, Timeouts, TlsTarget,
 };
+use crate::types::{Protocol, ProxyHeader};
 
 fn algorithm(written: config::Algorithm) -> Algorithm {
     match written {
@@ -40,9 +44,12 @@ fn authority(url: &HttpUrl) -> String {
 
 pub(super) struct EndpointParts<'c> {
     pub(super) place: String,
-    pub(super) url: HttpUrl,
+    pub(super) address: EndpointAddress,
     pub(super) egress: Option<&'c str>,
-    pub(super) ca_file: Option<&'c Path>,
+    pub(super) tls: ClientTls<'c>,
+    pub(super) server_name: Option<&'c str>,
+    pub(super) protocol: config::UpstreamProtocol,
+    pub(super) proxy_header: Option<config::ProxyHeader>,
     pub(super) connections_max: Option<u32>,
     pub(super) timeouts: Timeouts,
     pub(super) provider_name: Option<&'c str>,
@@ -53,15 +60,20 @@ pub(super) fn endpoint(
     live: &Live,
     tls: &mut TlsConfigs,
 ) -> Result<Endpoint, CompileError> {
-    let url = &parts.url;
+    let url = match &parts.address {
+        EndpointAddress::Http(url) => url,
+        EndpointAddress::Unix(path) => return Ok(unix_endpoint(parts, path, live)),
+    };
+    let protocol = protocol(parts.protocol, url.tls);
     let tls_target = if url.tls {
+        let host = parts.server_name.unwrap_or(&url.host).to_owned();
         let server_name =
-            ServerName::try_from(url.host.clone()).map_err(|error| CompileError::ServerName {
+            ServerName::try_from(host.clone()).map_err(|error| CompileError::ServerName {
                 place: parts.place.clone(),
-                host: url.host.clone(),
+                host,
                 message: error.to_string(),
             })?;
-        Some(TlsTarget { config: tls.client(parts.ca_file)?, server_name })
+        Some(TlsTarget { config: tls.client(&parts.tls, protocol)?, server_name })
     } else {
         None
     };
@@ -81,12 +93,58 @@ pub(super) fn endpoint(
     Ok(Endpoint {
         live: live.endpoint(&key),
         name: live.name(&url.host, url.port),
+        unix: None,
+        pool: live.pool(&pool_key(parts, &key, protocol)),
+        protocol,
+        proxy_header: proxy_header(parts.proxy_header),
         tls: tls_target,
         authority: authority(url),
         egress,
         connections_max: parts.connections_max.unwrap_or(u32::MAX),
         timeouts: parts.timeouts,
         provider: None,
+    })
+}
+
+/// An endpoint behind a socket of this machine. Its name is never looked up.
+fn unix_endpoint(parts: &EndpointParts<'_>, path: &str, live: &Live) -> Endpoint {
+    let protocol = protocol(parts.protocol, false);
+    let key = format!("unix:{path}");
+    let path = path.strip_prefix('@').map_or_else(|| path.to_owned(), |name| format!("\0{name}"));
+    Endpoint {
+        live: live.endpoint(&key),
+        name: Arc::new(Name { host: key.clone(), port: 0, addresses: ArcSwap::default() }),
+        unix: Some(PathBuf::from(path).into_boxed_path()),
+        pool: live.pool(&pool_key(parts, &key, protocol)),
+        protocol,
+        proxy_header: proxy_header(parts.proxy_header),
+        tls: None,
+        authority: "localhost".to_owned(),
+        egress: None,
+        connections_max: parts.connections_max.unwrap_or(u32::MAX),
+        timeouts: parts.timeouts,
+        provider: None,
+    }
+}
+
+/// What distinguishes the connections of two upstreams to one address: a connection that was opened
+/// with one certificate must not serve those who have another, or none.
+fn pool_key(parts: &EndpointParts<'_>, key: &str, protocol: Protocol) -> String {
+    format!("{key} {protocol:?} {:?} {:?} {:?}", parts.tls, parts.server_name, parts.proxy_header)
+}
+
+fn protocol(written: config::UpstreamProtocol, tls: bool) -> Protocol {
+    match (written, tls) {
+        (config::UpstreamProtocol::Http2, _) => Protocol::Http2,
+        (config::UpstreamProtocol::Auto, true) => Protocol::Negotiated,
+        _ => Protocol::Http1,
+    }
+}
+
+fn proxy_header(written: Option<config::ProxyHeader>) -> Option<ProxyHeader> {
+    written.map(|version| match version {
+        config::ProxyHeader::V1 => ProxyHeader::V1,
+        config::ProxyHeader::V2 => ProxyHeader::V2,
     })
 }
 
@@ -117,10 +175,19 @@ pub(super) fn upstreams(
         for (index, written) in upstream.endpoints.iter().enumerate() {
             let place = format!("{place}[{index}]");
             let parts = EndpointParts {
-                url: parsed(&place, &written.url)?,
+                address: parsed(&place, &written.url)?,
                 place,
                 egress: None,
-                ca_file: upstream.ca_file.as_deref(),
+                tls: ClientTls {
+                    ca: upstream.ca(),
+                    identity: upstream
+                        .tls
+                        .as_ref()
+                        .and_then(|tls| tls.cert.as_deref().zip(tls.key.as_deref())),
+                },
+                server_name: upstream.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
+                protocol: upstream.protocol,
+                proxy_header: upstream.proxy_protocol,
                 connections_max: written.connections_max,
                 timeouts: *timeouts,
                 provider_name: None,

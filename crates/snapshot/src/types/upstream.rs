@@ -1,5 +1,6 @@
 //! Compiled upstreams: groups of endpoints and how each is called.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -130,6 +131,15 @@ pub struct Endpoint {
     pub live: Arc<EndpointLive>,
     /// Where to connect, unless an egress proxy does it for us.
     pub name: Arc<Name>,
+    /// The Unix socket to connect to instead; an abstract one begins with a zero byte.
+    pub unix: Option<Box<Path>>,
+    /// Key of the connection pools: endpoints share connections only if these are opened in the
+    /// same way. See [`crate::Live::pool`].
+    pub pool: u32,
+    /// The version of HTTP that it speaks.
+    pub protocol: Protocol,
+    /// The PROXY header that begins each connection.
+    pub proxy_header: Option<ProxyHeader>,
     /// TLS, for https.
     pub tls: Option<TlsTarget>,
     /// Value of the Host field: authority without the scheme's default port.
@@ -142,6 +152,26 @@ pub struct Endpoint {
     pub timeouts: Timeouts,
     /// What only LLM providers have.
     pub provider: Option<Provider>,
+}
+
+/// The version of HTTP that an endpoint speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 on every connection.
+    Http2,
+    /// Whichever the endpoint chooses by ALPN.
+    Negotiated,
+}
+
+/// The version of a PROXY header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// One line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// How to speak TLS to an endpoint.
