@@ -212,6 +212,10 @@ fn shards(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     };
     put(encoder, &names::TASKS, per_shard(|c| c.tasks.load(Relaxed).into()))?;
     put(encoder, &names::POOL_IDLE, per_shard(|c| c.pool_idle.load(Relaxed).into()))?;
+    let connections = per_shard(|c| c.upstream_http2_connections.load(Relaxed).into());
+    put(encoder, &names::UPSTREAM_HTTP2_CONNECTIONS, connections)?;
+    let streams = per_shard(|c| c.upstream_http2_streams.load(Relaxed).into());
+    put(encoder, &names::UPSTREAM_HTTP2_STREAMS, streams)?;
     put(encoder, &names::BUFFERS_LENT, per_shard(|c| c.buffers_lent.load(Relaxed).into()))?;
     let lag = per_shard(|c| Value::Real(c.lag_us.load(Relaxed) as f64 / 1e6));
     put(encoder, &names::SHARD_LAG, lag)

@@ -134,6 +134,15 @@ impl Client {
         matches!(self.wire, Wire::Http2(_))
     }
 
+    /// The address that the caller connected to, as far as the socket tells.
+    pub(crate) fn stream_address(&self) -> Option<SocketAddr> {
+        match &self.wire {
+            Wire::Http1(stream) => stream.local_address(),
+            // Its connection has the socket.
+            Wire::Http2(_) => None,
+        }
+    }
+
     /// The shard's clock.
     pub(crate) fn now_ms(&self) -> u64 {
         self.timer.now_ms()

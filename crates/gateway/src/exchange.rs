@@ -1,5 +1,6 @@
 //! One attempt: the request to the endpoint, its reply to the caller, both as they come.
 
+mod http2;
 mod receive;
 mod send;
 
@@ -20,8 +21,7 @@ use crate::record::Record;
 use crate::request::{Body, Request};
 use crate::route::{Call, Routed};
 use crate::shard::Shard;
-use crate::stream::Stream;
-use crate::upstream::{self, Picked};
+use crate::upstream::{Leg, Picked};
 
 /// The head of a stream that begins with a heartbeat, before the endpoint has said anything.
 const EARLY_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
@@ -56,24 +56,14 @@ pub(crate) async fn run(
     let endpoint = picked.endpoint;
     let cell = endpoint.live.cells.of(parties.shard.index);
     cell.attempts.add(1);
-    let (stream, reused) = match parties.shard.pool.take(endpoint.live.id) {
-        Some(stream) => {
-            cell.reused.add(1);
-            (stream, true)
-        }
-        None => {
-            cell.connects.add(1);
-            let turn = parties.shard.random();
-            (upstream::connect(endpoint, parties.client, turn).await?, false)
-        }
-    };
+    let (leg, reused) = Leg::obtain(parties.shard, picked, parties.client).await?;
     let renamed =
         parties.call.renamed_body(parties.request.whole_body(), picked.member.model.as_deref());
     let now = parties.client.now_ms();
     let mut attempt = Attempt {
         endpoint,
         timed: picked.timed,
-        stream,
+        leg,
         reused,
         renamed,
         sending: Sending::Head,
@@ -95,7 +85,7 @@ struct Attempt<'s> {
     endpoint: &'s Endpoint,
     /// When it began, where the balance wants to know how long the reply takes.
     timed: Option<Instant>,
-    stream: Stream,
+    leg: Leg,
     reused: bool,
     /// The body with the provider's name for the model.
     renamed: Option<Vec<u8>>,
@@ -159,6 +149,8 @@ enum Inward {
     Length(u64),
     Chunked(ChunkedDecoder),
     UntilClose,
+    /// A stream of HTTP/2 says where it ends; it must agree with the length that was announced.
+    Frames(Option<u64>),
 }
 
 impl Attempt<'_> {
@@ -238,7 +230,7 @@ impl Attempt<'_> {
         }
         if let Body::Incoming(incoming) = &parties.request.body
             && !incoming.is_done()
-            && self.unsent.is_empty()
+            && self.may_read_on()
         {
             consider(incoming.read_ms + timeouts.body, Reason::BodyTimeout);
         }
@@ -284,6 +276,16 @@ impl Attempt<'_> {
             Stage::Ended { .. } => {}
         }
         next
+    }
+
+    /// May the caller be expected to send more of its body?
+    fn may_read_on(&self) -> bool {
+        match &self.leg {
+            Leg::Http1(_) => self.unsent.is_empty(),
+            // Once the reply has begun, both sides may take turns (gRPC): then the silence of both
+            // is judged, not that of one.
+            Leg::Http2(leg) => !leg.is_sending() && matches!(self.stage, Stage::Head),
+        }
     }
 
     /// When the caller's stream has been silent for long enough to be told that we live.
@@ -341,9 +343,11 @@ impl Attempt<'_> {
     fn finish(self, parties: &mut Parties<'_, '_>) {
         let sent = self.sending == Sending::Done && self.owed.is_none_or(|owed| owed == 0);
         match self.stage {
-            Stage::Ended { reusable: true } if sent => {
+            Stage::Ended { reusable: true } if sent && self.endpoint.proxy_header.is_none() => {
                 let now = parties.client.now_ms();
-                parties.shard.pool.put(self.endpoint.live.id, self.stream, now);
+                if let Leg::Http1(stream) = self.leg {
+                    parties.shard.pool.put(self.endpoint.pool, stream, now);
+                }
             }
             Stage::Body(body) => {
                 // Whoever broke off: what was used is used.

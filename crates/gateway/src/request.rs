@@ -320,7 +320,9 @@ impl Request {
                 if std::mem::take(&mut incoming.expects_continue) {
                     client.send(cx, &mut [IoSlice::new(b"HTTP/1.1 100 Continue\r\n\r\n")])?;
                 }
-                ready!(client.poll_flush(cx))?;
+                if !client.is_framed() {
+                    ready!(client.poll_flush(cx))?;
+                }
                 match ready!(client.poll_read(cx, space)) {
                     Ok(0) => {
                         return Poll::Ready(match &mut incoming.framing {

@@ -17,6 +17,7 @@ use crate::admission::{Gates, Queue};
 use crate::buffer::{Buffers, Scratch};
 use crate::listener::Listening;
 use crate::timer::{TICK_MS, Timers};
+use crate::upstream::http2::Http2Pool;
 use crate::upstream::pool::Pool;
 use crate::upstream::queue::{self, EndpointQueues};
 
@@ -50,6 +51,8 @@ pub(crate) struct Shard {
     pub(crate) scratch: RefCell<Scratch>,
     /// Idle connections to endpoints.
     pub(crate) pool: Pool,
+    /// Connections of HTTP/2 to endpoints.
+    pub(crate) http2: Http2Pool,
     /// Who waits for admission here.
     pub(crate) queue: Queue,
     /// Who waits for an endpoint here.
@@ -161,7 +164,11 @@ impl Shard {
     fn sweep(&self, worst_lag: Duration) {
         let snapshot = self.snapshot();
         self.pool.sweep(self.timers.now_ms(), snapshot.timeouts.upstream_idle);
+        self.http2.sweep(self.timers.now_ms(), snapshot.timeouts.upstream_idle);
         let cell = self.cell();
+        let http2 = self.http2.counts();
+        cell.upstream_http2_connections.store(http2.connections.get(), Relaxed);
+        cell.upstream_http2_streams.store(http2.streams.get(), Relaxed);
         cell.tasks.store(self.tasks.get(), Relaxed);
         cell.pool_idle.store(self.pool.len() as u64, Relaxed);
         cell.buffers_lent.store(self.buffers.lent() as u64, Relaxed);
@@ -209,6 +216,7 @@ pub(crate) fn run(
         buffers: Rc::new(Buffers::default()),
         scratch: RefCell::new(Scratch::default()),
         pool: Pool::default(),
+        http2: Http2Pool::default(),
         queue: Queue::default(),
         endpoint_queues: EndpointQueues::default(),
         gates,

@@ -1,11 +1,12 @@
 //! A byte stream to a peer: TCP, or TLS over it. The narrow interface behind which all I/O sits.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::{client, server};
 
 /// A connection to a peer.
@@ -17,6 +18,8 @@ pub(crate) enum Stream {
     Tls(Box<client::TlsStream<TcpStream>>),
     /// TLS, as its server.
     TlsServer(Box<server::TlsStream<TcpStream>>),
+    /// A Unix socket.
+    Unix(UnixStream),
 }
 
 impl Stream {
@@ -34,6 +37,7 @@ impl Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, &mut into),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, &mut into),
             Self::TlsServer(tls) => Pin::new(&mut **tls).poll_read(cx, &mut into),
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, &mut into),
         };
         polled.map_ok(|()| into.filled().len())
     }
@@ -48,6 +52,7 @@ impl Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, into),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, into),
             Self::TlsServer(tls) => Pin::new(&mut **tls).poll_read(cx, into),
+            Self::Unix(unix) => Pin::new(unix).poll_read(cx, into),
         }
     }
 
@@ -62,13 +67,14 @@ impl Stream {
             (Self::Tcp(tcp), _) => Pin::new(tcp).poll_write_vectored(cx, slices),
             (Self::Tls(tls), _) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
             (Self::TlsServer(tls), _) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
+            (Self::Unix(unix), _) => Pin::new(unix).poll_write_vectored(cx, slices),
         }
     }
 
     /// Pushes out what TLS holds back; nothing to do for TCP.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(_) => Poll::Ready(Ok(())),
+            Self::Tcp(_) | Self::Unix(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
             Self::TlsServer(tls) => Pin::new(&mut **tls).poll_flush(cx),
         }
@@ -80,6 +86,8 @@ impl Stream {
             Self::Tcp(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
             Self::TlsServer(tls) => tls.get_ref().0,
+            // Has no reset: the close is all there is.
+            Self::Unix(_) => return,
         };
         // Without it the close is an ordinary one, which is all that is left then.
         let _ = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO));
@@ -91,14 +99,33 @@ impl Stream {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
             Self::TlsServer(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
+            Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
         }
     }
 
     /// Tells a TLS peer that this is the end, if the socket takes it at once, before the connection
     /// is closed (RFC 8446 section 6.1). Nothing to do for TCP.
     pub(crate) fn say_goodbye(&mut self) {
-        if !matches!(self, Self::Tcp(_)) {
+        if !matches!(self, Self::Tcp(_) | Self::Unix(_)) {
             let _ = self.poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+
+    /// Our own address.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.local_addr().ok(),
+            Self::Tls(tls) => tls.get_ref().0.local_addr().ok(),
+            Self::TlsServer(tls) => tls.get_ref().0.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Did the endpoint choose HTTP/2 by ALPN (RFC 9113 section 3.2)?
+    pub(crate) fn chose_http2(&self) -> bool {
+        match self {
+            Self::Tls(tls) => tls.get_ref().1.alpn_protocol() == Some(b"h2"),
+            _ => false,
         }
     }
 }

@@ -1,16 +1,18 @@
-//! The endpoints' side: picking one, waiting for one, its connection pool, opening connections,
+//! The endpoints' side: picking one, waiting for one, its connections of HTTP/1.1 and HTTP/2,
 //! egress proxies.
 
 mod attempts;
 pub(crate) mod connect;
 pub(crate) mod egress;
+pub(crate) mod http2;
 pub(crate) mod key;
+pub(crate) mod leg;
 mod note;
 pub(crate) mod pick;
 pub(crate) mod pool;
 pub(crate) mod queue;
 
 pub(crate) use attempts::Attempts;
-pub(crate) use connect::connect;
 pub(crate) use key::key;
+pub(crate) use leg::Leg;
 pub(crate) use pick::{Newer, Picked, Want, pick};

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod gateway;
 pub mod h2raw;
 pub mod http;
+pub mod http2_origin;
 pub mod llm;
 pub mod origin;
 pub mod process;

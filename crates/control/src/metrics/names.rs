@@ -197,6 +197,13 @@ pub(super) const POOL_IDLE: Metric = gauge(
     &["shard"],
     "Idle connections to endpoints in the connection pool.",
 );
+pub(super) const UPSTREAM_HTTP2_CONNECTIONS: Metric =
+    gauge("tidegate_upstream_http2_connections", &["shard"], "Connections of HTTP/2 to endpoints.");
+pub(super) const UPSTREAM_HTTP2_STREAMS: Metric = gauge(
+    "tidegate_upstream_http2_streams",
+    &["shard"],
+    "Streams open on connections of HTTP/2 to endpoints.",
+);
 pub(super) const BUFFERS_LENT: Metric =
     gauge("tidegate_buffers_lent", &["shard"], "Buffers lent out to connections.");
 pub(super) const SHARD_LAG: Metric = gauge(
@@ -266,6 +273,8 @@ pub(super) const ALL: [&Metric; 49] = [
     &MEMORY_LIMIT,
     &TASKS,
     &POOL_IDLE,
+    &UPSTREAM_HTTP2_CONNECTIONS,
+    &UPSTREAM_HTTP2_STREAMS,
     &BUFFERS_LENT,
     &SHARD_LAG,
     &OPEN_FILES,

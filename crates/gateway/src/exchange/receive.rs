@@ -19,6 +19,8 @@ use crate::client::Delimited;
 use crate::compose;
 use crate::error::{Cause, ErrorReply, ProxyError, Repeatable};
 use crate::observe::{Observed, mask_key, mask_pieces};
+use crate::upstream::Leg;
+use crate::upstream::http2::put_last_chunk;
 
 /// Bytes of an endpoint's error reply that are read before it is told to the caller.
 const ERROR_REPLY_MAX: usize = 1024 * 1024;
@@ -40,6 +42,9 @@ impl Attempt<'_> {
         if matches!(self.stage, Stage::Ended { .. }) {
             return Poll::Pending;
         }
+        if let Leg::Http2(_) = self.leg {
+            return self.poll_reply_http2(cx, parties);
+        }
         let shard = Rc::clone(parties.shard);
         let mut scratch = shard.scratch.borrow_mut();
         let before = self.partial.len();
@@ -50,7 +55,7 @@ impl Attempt<'_> {
             }
         }
         let space = scratch.read.get_mut(before..).unwrap_or_default();
-        let read = match ready!(self.stream.poll_read(cx, space)) {
+        let read = match ready!(self.leg.poll_read(cx, space)) {
             Ok(0) => return Poll::Ready(self.endpoint_closed(cx, parties, None)),
             Ok(n) => n,
             Err(error) => return Poll::Ready(self.endpoint_closed(cx, parties, Some(error))),
@@ -60,7 +65,7 @@ impl Attempt<'_> {
     }
 
     /// Deals with `filled` bytes of the scratch space.
-    fn take_in(
+    pub(super) fn take_in(
         &mut self,
         cx: &mut Context<'_>,
         parties: &mut Parties<'_, '_>,
@@ -124,6 +129,10 @@ impl Attempt<'_> {
         let mut body = ReplyBody {
             framing: match head.framing {
                 ResponseFraming::None => Inward::Length(0),
+                framing if matches!(self.leg, Leg::Http2(_)) => Inward::Frames(match framing {
+                    ResponseFraming::Length(length) => Some(length),
+                    _ => None,
+                }),
                 ResponseFraming::Length(length) => Inward::Length(length),
                 ResponseFraming::Chunked => Inward::Chunked(ChunkedDecoder::default()),
                 ResponseFraming::UntilClose => Inward::UntilClose,
@@ -214,6 +223,22 @@ impl Attempt<'_> {
                 (decoded.data, decoded.consumed, decoded.done)
             }
             Inward::UntilClose => (0..bytes.len(), bytes.len(), false),
+            Inward::Frames(announced) => {
+                let ended = matches!(&self.leg, Leg::Http2(leg) if leg.has_ended());
+                if let Some(left) = announced {
+                    let fits = left.checked_sub(bytes.len() as u64);
+                    *left = fits.filter(|left| !ended || *left == 0).ok_or_else(|| {
+                        // A head that has not gone out can still be another one.
+                        parties.client.reply.head_sent &= composed.is_empty();
+                        parties.client.reply.stream_head &= composed.is_empty();
+                        ProxyError::text(
+                            Reason::UpstreamCut,
+                            "The endpoint's reply is not as long as it said.",
+                        )
+                    })?;
+                }
+                (0..bytes.len(), bytes.len(), ended)
+            }
         };
         // Bytes behind the end belong to no request of ours.
         let reusable = ended && body.keep_alive && used == bytes.len();
@@ -273,10 +298,28 @@ impl Attempt<'_> {
         let client = &mut *parties.client;
         client.reply.content_sent |= size > 0;
         client.reply.last = ended;
+        if ended
+            && client.is_framed()
+            && let Leg::Http2(leg) = &mut self.leg
+            && let Some(trailers) = leg.take_trailers()
+        {
+            client.set_trailers(*trailers);
+        }
         let mut line = [0; 20];
+        let mut trailing = Vec::new();
         let (before, after, last): (&[u8], &[u8], &[u8]) = match client.reply.framing {
             Delimited::Chunked => {
-                let last = if ended { LAST_CHUNK } else { b"" };
+                let last = match &mut self.leg {
+                    _ if !ended => b"",
+                    Leg::Http2(leg) if leg.wants_trailers() => match leg.take_trailers() {
+                        Some(trailers) => {
+                            put_last_chunk(&trailers, &mut trailing);
+                            &trailing
+                        }
+                        None => LAST_CHUNK,
+                    },
+                    _ => LAST_CHUNK,
+                };
                 if size > 0 {
                     (chunk_head(size, &mut line), CHUNK_END, last)
                 } else {
@@ -329,7 +372,7 @@ impl Attempt<'_> {
     }
 
     /// The endpoint closed its side, or the connection broke.
-    fn endpoint_closed(
+    pub(super) fn endpoint_closed(
         &mut self,
         cx: &mut Context<'_>,
         parties: &mut Parties<'_, '_>,

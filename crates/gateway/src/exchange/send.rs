@@ -10,6 +10,7 @@ use super::{Attempt, Parties, Sending};
 use crate::compose;
 use crate::error::ProxyError;
 use crate::request::{Body, Request};
+use crate::upstream::Leg;
 
 /// Up to here a body is copied behind its head: one plain send costs less than a vectored write.
 const GATHERED_MAX: usize = 4096;
@@ -20,10 +21,13 @@ impl Attempt<'_> {
         cx: &mut Context<'_>,
         parties: &mut Parties<'_, '_>,
     ) -> Poll<Result<(), ProxyError>> {
+        if let Leg::Http2(_) = self.leg {
+            return self.poll_send_http2(cx, parties);
+        }
         loop {
             while self.unsent_from < self.unsent.len() {
                 let rest = self.unsent.get(self.unsent_from..).unwrap_or_default();
-                match ready!(self.stream.poll_write(cx, &[IoSlice::new(rest)])) {
+                match ready!(self.leg.poll_write(cx, &[IoSlice::new(rest)])) {
                     Ok(n) if n > 0 => self.unsent_from += n,
                     _ => return self.broken(),
                 }
@@ -41,7 +45,7 @@ impl Attempt<'_> {
                 Sending::Whole(mut sent) => {
                     let body = whole_body(self.renamed.as_deref(), parties.request);
                     while let Some(rest) = body.get(sent..).filter(|rest| !rest.is_empty()) {
-                        match self.stream.poll_write(cx, &[IoSlice::new(rest)]) {
+                        match self.leg.poll_write(cx, &[IoSlice::new(rest)]) {
                             Poll::Ready(Ok(n)) if n > 0 => {
                                 sent += n;
                                 self.sent_ms = parties.client.now_ms();
@@ -63,14 +67,14 @@ impl Attempt<'_> {
                     }
                     Poll::Pending => {
                         // What TLS still holds must not wait for the next piece.
-                        return match self.stream.poll_flush(cx) {
+                        return match self.leg.poll_flush(cx) {
                             Poll::Ready(Err(_)) => self.broken(),
                             _ => Poll::Pending,
                         };
                     }
                 },
                 Sending::Flushing => {
-                    if ready!(self.stream.poll_flush(cx)).is_err() {
+                    if ready!(self.leg.poll_flush(cx)).is_err() {
                         return self.broken();
                     }
                     self.sending = Sending::Done;
@@ -108,9 +112,9 @@ impl Attempt<'_> {
         let head_len = head.len();
         let written = if body.len() <= GATHERED_MAX {
             head.extend_from_slice(body);
-            self.stream.poll_write(cx, &[IoSlice::new(head)])
+            self.leg.poll_write(cx, &[IoSlice::new(head)])
         } else {
-            self.stream.poll_write(cx, &[IoSlice::new(head), IoSlice::new(body)])
+            self.leg.poll_write(cx, &[IoSlice::new(head), IoSlice::new(body)])
         };
         let written = match written {
             Poll::Ready(Ok(n)) => n,
@@ -147,7 +151,7 @@ impl Attempt<'_> {
         };
         let slices = [before, bytes, after];
         let mut written = match self
-            .stream
+            .leg
             .poll_write(cx, &[IoSlice::new(before), IoSlice::new(bytes), IoSlice::new(after)])
         {
             Poll::Ready(Ok(n)) => n,
@@ -170,6 +174,6 @@ impl Attempt<'_> {
     }
 }
 
-fn whole_body<'b>(renamed: Option<&'b [u8]>, request: &'b Request) -> &'b [u8] {
+pub(super) fn whole_body<'b>(renamed: Option<&'b [u8]>, request: &'b Request) -> &'b [u8] {
     renamed.unwrap_or_else(|| request.whole_body())
 }

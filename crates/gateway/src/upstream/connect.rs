@@ -2,10 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::task::Poll;
 
-use tidegate_snapshot::{Endpoint, Reason};
-use tokio::net::TcpStream;
+use tidegate_snapshot::{Endpoint, ProxyHeader, Reason};
+use tidegate_wire::proxy_protocol::{write_v1, write_v2, write_v2_local};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::client::Client;
@@ -24,7 +27,7 @@ pub(crate) async fn connect(
 ) -> Result<Stream, ProxyError> {
     let deadline = client.now_ms() + endpoint.timeouts.connect;
     // Boxed, and what is rare in it once more: it would count for every exchange.
-    let mut opening = Box::pin(open(endpoint, turn));
+    let mut opening = Box::pin(open(endpoint, turn, proxy_header(endpoint, client)));
     std::future::poll_fn(|cx| {
         if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
             return Poll::Ready(opened);
@@ -42,7 +45,28 @@ pub(crate) async fn connect(
     .await
 }
 
-async fn open(endpoint: &Endpoint, turn: u64) -> Result<Stream, ProxyError> {
+/// The PROXY header that begins a connection for this caller; empty where none is wanted.
+fn proxy_header(endpoint: &Endpoint, client: &Client) -> Vec<u8> {
+    let mut header = Vec::new();
+    let Some(version) = endpoint.proxy_header else { return header };
+    match (version, client.stream_address()) {
+        (ProxyHeader::V1, Some(to)) => write_v1(&mut header, client.peer, to),
+        (ProxyHeader::V2, Some(to)) => write_v2(&mut header, client.peer, to),
+        (ProxyHeader::V1, None) => header.extend_from_slice(b"PROXY UNKNOWN\r\n"),
+        (ProxyHeader::V2, None) => write_v2_local(&mut header),
+    }
+    header
+}
+
+/// Opens a connection; who calls this sets its deadline. `header` goes out before anything else.
+pub(super) async fn open(
+    endpoint: &Endpoint,
+    turn: u64,
+    header: Vec<u8>,
+) -> Result<Stream, ProxyError> {
+    if let Some(path) = &endpoint.unix {
+        return Box::pin(unix(path, &header)).await;
+    }
     let name = endpoint.egress.as_ref().map_or(&endpoint.name, |egress| &egress.name);
     let addresses = name.addresses.load_full();
     if addresses.is_empty() {
@@ -59,6 +83,9 @@ async fn open(endpoint: &Endpoint, turn: u64) -> Result<Stream, ProxyError> {
             |error| ProxyError::io(Reason::EgressFailed, error).repeatable(Repeatable::Anywhere),
         )?;
     }
+    if !header.is_empty() {
+        tcp.write_all(&header).await.map_err(failed)?;
+    }
     let Some(tls) = &endpoint.tls else { return Ok(Stream::Tcp(tcp)) };
     let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
     match Box::pin(connector.connect(tls.server_name.clone(), tcp)).await {
@@ -67,6 +94,14 @@ async fn open(endpoint: &Endpoint, turn: u64) -> Result<Stream, ProxyError> {
             Err(ProxyError::io(Reason::TlsFailed, error).repeatable(Repeatable::Anywhere))
         }
     }
+}
+
+async fn unix(path: &Path, header: &[u8]) -> Result<Stream, ProxyError> {
+    let mut stream = UnixStream::connect(path).await.map_err(failed)?;
+    if !header.is_empty() {
+        stream.write_all(header).await.map_err(failed)?;
+    }
+    Ok(Stream::Unix(stream))
 }
 
 async fn tcp(addresses: &[SocketAddr], turn: u64) -> Result<TcpStream, ProxyError> {

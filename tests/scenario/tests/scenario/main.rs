@@ -7,6 +7,7 @@
 mod bad_input;
 mod balance;
 mod egress;
+mod endpoint_protocols;
 mod env_start;
 mod failover;
 mod first_answer;

@@ -51,7 +51,7 @@ fn secured(upstream: SocketAddr, name: &str) -> Secured {
 }
 
 /// Moves bytes between TLS and `upstream` until the test's process ends.
-fn relay(listener: TcpListener, upstream: SocketAddr, acceptor: &TlsAcceptor) {
+pub(crate) fn relay(listener: TcpListener, upstream: SocketAddr, acceptor: &TlsAcceptor) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         listener.set_nonblocking(true).unwrap();

@@ -1,0 +1,265 @@
+//! One stream: a request out and its reply in, each within its flow-control window.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason as Code, RecvStream, SendStream};
+use http::HeaderMap;
+
+use super::connection::Lease;
+use super::message;
+use crate::error::ProxyError;
+
+/// What an endpoint may send on one stream before we have passed any of it on: enough for 100 MB/s
+/// over a millisecond, and what a caller who reads slowly costs.
+pub(super) const STREAM_WINDOW: u32 = 128 * 1024;
+
+/// Bytes handed to the connection at once.
+const PIECE: usize = 64 * 1024;
+
+/// A stream on a shared connection. Dropped before both sides have ended, it is reset (CANCEL).
+#[derive(Debug)]
+pub(crate) struct Http2Leg {
+    reply: Option<ResponseFuture>,
+    send: Option<SendStream<Bytes>>,
+    receive: Option<RecvStream>,
+    /// Read from the caller, not yet taken by the connection.
+    unsent: Bytes,
+    /// Nothing follows `unsent`.
+    last: bool,
+    /// Handed to the exchange, not yet told to the endpoint as taken.
+    unreleased: usize,
+    /// What came after what has been handed on.
+    failed: Option<h2::Error>,
+    ended: bool,
+    /// The caller has said that it reads trailers.
+    wants_trailers: bool,
+    /// The trailer fields that may be passed on.
+    trailers: Option<Box<HeaderMap>>,
+    // The last field: the place is free once the handles above are gone.
+    lease: Lease,
+}
+
+/// What a stream that failed says about trying again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The endpoint has not looked at the request (RFC 9113 sections 6.8 and 8.7).
+    Unprocessed,
+    /// The endpoint wants HTTP/1.1 for this request.
+    Http11Required,
+    /// The connection broke.
+    Connection,
+    /// This stream was reset.
+    Stream,
+}
+
+impl Refusal {
+    fn of(error: &h2::Error) -> Self {
+        match error.reason() {
+            Some(Code::REFUSED_STREAM) if error.is_remote() => Self::Unprocessed,
+            Some(Code::HTTP_1_1_REQUIRED) => Self::Http11Required,
+            // Told to us about streams beyond the last one that was processed.
+            _ if error.is_go_away() && error.is_remote() => Self::Unprocessed,
+            _ if error.is_reset() => Self::Stream,
+            _ => Self::Connection,
+        }
+    }
+}
+
+/// A piece of a reply that was read.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// This many bytes of the space are filled; more may follow.
+    Filled(usize),
+    /// As above, and they are the last.
+    Ended(usize),
+    /// The stream failed.
+    Failed(Refusal, std::io::Error),
+}
+
+impl Http2Leg {
+    pub(super) fn new(lease: Lease) -> Self {
+        Self {
+            reply: None,
+            send: None,
+            receive: None,
+            unsent: Bytes::new(),
+            last: false,
+            unreleased: 0,
+            failed: None,
+            ended: false,
+            wants_trailers: false,
+            trailers: None,
+            lease,
+        }
+    }
+
+    /// Sends the head. `head`: composed as for HTTP/1.1. False: the connection takes no requests
+    /// any more, and has not seen this one.
+    pub(crate) fn send_head(
+        &mut self,
+        head: &[u8],
+        tls: bool,
+        trailers: bool,
+        end: bool,
+    ) -> Result<bool, ProxyError> {
+        self.wants_trailers = trailers;
+        let request = message::request(head, tls, trailers)?;
+        let Some(Ok((reply, send))) = self.lease.connection.send(request, end) else {
+            return Ok(false);
+        };
+        self.reply = Some(reply);
+        self.send = Some(send);
+        Ok(true)
+    }
+
+    /// Takes a piece of the body to be sent; the one before must have gone.
+    pub(crate) fn put(&mut self, piece: &[u8], last: bool) {
+        self.unsent = Bytes::copy_from_slice(piece);
+        self.last = last;
+    }
+
+    /// Sends what was put, as far as the endpoint's window allows. Ready when all of it has gone;
+    /// false: the endpoint takes no more.
+    pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Some(send) = &mut self.send else { return Poll::Ready(false) };
+        while !self.unsent.is_empty() {
+            // What is reserved is taken from what all streams share: never more than there is.
+            send.reserve_capacity(self.unsent.len().min(PIECE));
+            let room = send.capacity();
+            if room == 0 {
+                match ready!(send.poll_capacity(cx)) {
+                    Some(Ok(_)) => continue,
+                    Some(Err(_)) | None => return Poll::Ready(false),
+                }
+            }
+            let piece = self.unsent.split_to(room.min(self.unsent.len()));
+            let end = self.last && self.unsent.is_empty();
+            if send.send_data(piece, end).is_err() {
+                return Poll::Ready(false);
+            }
+            self.last &= !end;
+        }
+        if std::mem::take(&mut self.last) && send.send_data(Bytes::new(), true).is_err() {
+            return Poll::Ready(false);
+        }
+        Poll::Ready(true)
+    }
+
+    /// Is something put and not sent?
+    pub(crate) fn is_sending(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// The reply's head, written to `out` as HTTP/1.1; then read on with
+    /// [`Http2Leg::poll_data`].
+    pub(crate) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<(), (Refusal, std::io::Error)>> {
+        let Some(reply) = &mut self.reply else {
+            return Poll::Ready(Err((
+                Refusal::Unprocessed,
+                std::io::ErrorKind::NotConnected.into(),
+            )));
+        };
+        match ready!(Pin::new(reply).poll(cx)) {
+            Ok(reply) => {
+                let (parts, receive) = reply.into_parts();
+                message::put_reply(&http::Response::from_parts(parts, ()), out);
+                self.ended = receive.is_end_stream();
+                self.receive = Some(receive);
+                self.reply = None;
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => Poll::Ready(Err(Self::refused(error))),
+        }
+    }
+
+    fn refused(error: h2::Error) -> (Refusal, std::io::Error) {
+        (Refusal::of(&error), std::io::Error::other(error))
+    }
+
+    /// Reads what has come of the body into `space`. What was read before counts as passed on: the
+    /// endpoint may send as much again.
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<Reading> {
+        if let Some(error) = self.failed.take() {
+            let (refusal, error) = Self::refused(error);
+            return Poll::Ready(Reading::Failed(refusal, error));
+        }
+        let Some(receive) = &mut self.receive else {
+            let error = std::io::ErrorKind::NotConnected.into();
+            return Poll::Ready(Reading::Failed(Refusal::Connection, error));
+        };
+        if self.unreleased > 0 {
+            // Fails only for streams that are gone, whose window nobody needs.
+            let _ = receive.flow_control().release_capacity(self.unreleased);
+            self.unreleased = 0;
+        }
+        let mut filled = 0;
+        while !self.ended {
+            // A frame is taken whole: our SETTINGS bound it to 16 KiB.
+            let Some(to) = space.get_mut(filled..).filter(|to| to.len() >= FRAME_MAX) else {
+                break;
+            };
+            match receive.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) => {
+                    if let Some(to) = to.get_mut(..data.len()) {
+                        to.copy_from_slice(&data);
+                    }
+                    filled += data.len();
+                    self.unreleased += data.len();
+                    self.ended = receive.is_end_stream();
+                }
+                Poll::Ready(Some(Err(error))) if filled == 0 => {
+                    let (refusal, error) = Self::refused(error);
+                    return Poll::Ready(Reading::Failed(refusal, error));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.failed = Some(error);
+                    break;
+                }
+                Poll::Ready(None) => match receive.poll_trailers(cx) {
+                    Poll::Ready(Ok(trailers)) => {
+                        self.trailers = trailers.as_ref().and_then(message::passable);
+                        self.ended = true;
+                    }
+                    Poll::Ready(Err(error)) if filled == 0 => {
+                        let (refusal, error) = Self::refused(error);
+                        return Poll::Ready(Reading::Failed(refusal, error));
+                    }
+                    Poll::Ready(Err(error)) => {
+                        self.failed = Some(error);
+                        break;
+                    }
+                    Poll::Pending if filled == 0 => return Poll::Pending,
+                    Poll::Pending => break,
+                },
+                Poll::Pending if filled == 0 => return Poll::Pending,
+                Poll::Pending => break,
+            }
+        }
+        Poll::Ready(if self.ended { Reading::Ended(filled) } else { Reading::Filled(filled) })
+    }
+
+    /// Has all of the reply been read?
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Has the caller said that it reads trailers?
+    pub(crate) fn wants_trailers(&self) -> bool {
+        self.wants_trailers
+    }
+
+    /// The trailer fields of a reply that has ended, as far as they may be passed on.
+    pub(crate) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        self.trailers.take()
+    }
+}
+
+/// The largest frame that an endpoint may send (RFC 9113 section 6.5.2, the default).
+pub(crate) const FRAME_MAX: usize = 16 * 1024;
