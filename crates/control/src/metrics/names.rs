@@ -231,7 +231,7 @@ pub(super) const UPTIME: Metric =
 
 /// All of them, in the order of the page.
 #[cfg(test)]
-pub(super) const ALL: [&Metric; 49] = [
+pub(super) const ALL: [&Metric; 51] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &REPLY_BYTES,

@@ -1,5 +1,6 @@
 //! How endpoints are called: HTTP/2, TLS with our own certificate, Unix sockets, PROXY headers.
 
+mod grpc;
 mod http2;
 mod http2_ends;
 mod sockets;

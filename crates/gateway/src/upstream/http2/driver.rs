@@ -238,6 +238,7 @@ enum Alive {
 }
 
 /// What is known of a silent endpoint.
+#[expect(clippy::struct_field_names, reason = "each says its unit")]
 #[derive(Debug, Default)]
 struct Pulse {
     /// When it was asked (ms), until it answers.

@@ -1,6 +1,5 @@
 //! Unix sockets, and PROXY headers before the first byte.
 
-use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -54,7 +53,9 @@ fn an_abstract_unix_socket_is_reached_by_its_name() {
     let address = std::os::unix::net::SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
     let listener = UnixListener::bind_addr(&address).unwrap();
     std::thread::spawn(move || {
-        listener.incoming().map_while(Result::ok).for_each(|s| drop(answer(s)))
+        for stream in listener.incoming().map_while(Result::ok) {
+            answer(stream);
+        }
     });
     let gateway = super::before(&format!("endpoints: [\"unix:@{name}\"]"));
     assert_eq!(Connection::open(gateway.address).send(ASK).reply().text(), "ok");
