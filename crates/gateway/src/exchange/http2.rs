@@ -76,8 +76,8 @@ impl Attempt<'_> {
             _ if body.is_empty() => (Some(0), Sending::Done),
             _ => (Some(body.len() as u64), Sending::Whole(0)),
         };
-        let peer = parties.client.peer;
-        compose::request_head(head, request, parties.routed, self.endpoint, peer, length);
+        let (peer, secure) = (parties.client.peer, parties.client.secure);
+        compose::request_head(head, request, parties.routed, self.endpoint, peer, secure, length);
         // Callers of HTTP/2 get them in any case.
         let trailers = request.is_framed()
             || request
