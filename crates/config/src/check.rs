@@ -1,5 +1,6 @@
 //! Whether a configuration makes sense: every problem at once, each with its field.
 
+mod admin;
 mod balance;
 mod listener;
 mod llm;
@@ -36,6 +37,7 @@ pub(crate) fn check(
 ) {
     let mut check = Check { collector, places };
     listener::addresses(&mut check, config);
+    admin::tokens(&mut check, config);
     limits(&mut check, &config.limits);
     timeouts(&mut check, &config.timeouts);
     if let Some(shards) = config.shards {
@@ -205,6 +207,17 @@ pub(crate) fn is_visible_ascii(text: &str) -> bool {
 pub(crate) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Names that the admin API refers to: well-formed, and each once.
+fn unique_names<'n>(check: &mut Check, names: impl Iterator<Item = (String, &'n str)>) {
+    let names: Vec<_> = names.collect();
+    for (path, name) in &names {
+        if !is_name(name) {
+            check.problem(path, "a name has 1 to 64 letters, digits, \".\", \"_\" or \"-\"");
+        }
+    }
+    check.unique(names, "name");
 }
 
 /// What can stand in a request line as it is.

@@ -299,7 +299,7 @@ impl<'v> Import<'v> {
         let name = "TIDEGATE_ADMIN_TOKEN";
         let token = self.secret(name)?;
         self.comes_from("admin", name);
-        Some(Admin { bind: default_admin_bind(), token })
+        Some(Admin { bind: default_admin_bind(), token: Some(token), tokens: Vec::new() })
     }
 
     /// `VALID_API_KEYS` and Tidegate's own `TIDEGATE_KEY`.

@@ -4,6 +4,7 @@ mod address;
 mod budget;
 mod check;
 mod duration;
+mod edit;
 mod env;
 mod env_file;
 mod env_providers;
@@ -21,6 +22,7 @@ mod resolve;
 mod schema;
 mod secret;
 mod size;
+pub mod speedmimi;
 mod suggest;
 mod tree;
 mod yaml;
@@ -28,16 +30,17 @@ mod yaml;
 pub use address::{AddressError, Egress, EgressKind, EndpointAddress, HttpUrl};
 pub use budget::Budget;
 pub use duration::{DurationError, format_duration, parse_duration};
+pub use edit::{Difference, EditError, differences, edited};
 pub use env::import_env;
 pub use env_file::{EnvVariable, parse_env_file};
 pub use expand::Environment;
 pub use load::{CONFIG_BYTES_MAX, Loaded, load, load_bytes};
 pub use mask::masked_json;
 pub use model::{
-    Admin, Algorithm, Balance, Bound, Caller, Certificate, ClientAuth, Config, Cooldown, Endpoint,
-    Hash, HashBy, Health, Limits, Listener, Log, LogFormat, LogLevel, Model, ModelBalance,
-    Priority, Provider, ProviderTimeouts, Queue, Retry, Route, Target, Timeouts, TlsVersion,
-    Upstream,
+    Admin, AdminToken, Algorithm, Balance, Bound, Caller, Certificate, ClientAuth, Config,
+    Cooldown, Endpoint, Hash, HashBy, Health, Limits, Listener, Log, LogFormat, LogLevel, Model,
+    ModelBalance, Priority, Provider, ProviderTimeouts, Queue, Retry, Role, Route, Target,
+    Timeouts, TlsVersion, Upstream,
 };
 pub use model::{ProxyHeader, UpstreamProtocol, UpstreamTls};
 pub use preset::{Preset, UnknownPreset};

@@ -1,21 +1,23 @@
-//! The configuration as plain values: the top level, admin, limits and deadlines.
+//! The configuration as plain values: the top level, limits and deadlines.
 //!
 //! Doc comments of fields become the descriptions of the JSON Schema; `Default` values are the
 //! documented defaults.
 
+mod admin;
 mod balance;
 mod listener;
 mod llm;
 mod route;
 mod upstream;
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(crate) use admin::default_admin_bind;
+pub use admin::{Admin, AdminToken, Role};
 pub use balance::{Algorithm, Balance, Bound, Hash, HashBy};
 pub use listener::{Certificate, ClientAuth, Listener, TlsVersion};
 pub use llm::{
@@ -25,7 +27,6 @@ pub use route::Route;
 pub use upstream::{Endpoint, Health, ProxyHeader, Upstream, UpstreamProtocol, UpstreamTls};
 
 use crate::duration::{self, DurationText};
-use crate::secret::Secret;
 use crate::size::ByteSize;
 
 /// The whole configuration of one Tidegate process.
@@ -80,23 +81,6 @@ impl Default for Config {
             log: Log::default(),
         }
     }
-}
-
-/// The admin listener. It answers only with its token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Admin {
-    /// IP address and port. Outside loopback the token must have 16 characters or more.
-    #[serde(default = "default_admin_bind")]
-    #[schemars(with = "String")]
-    pub bind: SocketAddr,
-    /// What callers send as `Authorization: Bearer …`.
-    pub token: Secret,
-}
-
-/// 127.0.0.1:9091, the admin port of the systems before.
-pub(crate) fn default_admin_bind() -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, 9091))
 }
 
 /// What one process may hold at once.

@@ -2,17 +2,15 @@
 //! looked at here; whether values make sense is the matter of `check`, which imports go through
 //! too.
 
+mod admin;
 mod balance;
 mod listener;
 mod llm;
 mod route;
 mod upstream;
 
-use crate::model::{
-    Admin, Config, Limits, Log, LogFormat, LogLevel, Queue, Timeouts, default_admin_bind,
-};
+use crate::model::{Config, Limits, Log, LogFormat, LogLevel, Queue, Timeouts};
 use crate::reader::{Reader, Value, set};
-use crate::secret::Secret;
 use crate::tree::Node;
 
 /// Builds the model from the root of a file, which is absent if the file is empty. What cannot be
@@ -28,7 +26,7 @@ pub(crate) fn config(reader: &mut Reader, root: Option<&Node>) -> Option<Config>
         config.listeners = listener::listeners(reader, &value);
     }
     if let Some(value) = fields.section(reader, "admin") {
-        config.admin = admin(reader, &value);
+        config.admin = admin::admin(reader, &value);
     }
     if let Some(value) = fields.section(reader, "limits") {
         limits(reader, &value, &mut config.limits);
@@ -65,20 +63,6 @@ pub(crate) fn config(reader: &mut Reader, root: Option<&Node>) -> Option<Config>
     }
     reader.finish(fields);
     Some(config)
-}
-
-fn admin(reader: &mut Reader, value: &Value) -> Option<Admin> {
-    let mut fields = reader.fields(value, "Admin")?;
-    let mut bind = default_admin_bind();
-    if let Some(value) = fields.take(reader, "bind") {
-        set(&mut bind, reader.socket_address(&value));
-    }
-    let token = fields
-        .required(reader, "token")
-        .and_then(|value| reader.secret(&value))
-        .unwrap_or_else(|| Secret::new(""));
-    reader.finish(fields);
-    Some(Admin { bind, token })
 }
 
 fn limits(reader: &mut Reader, value: &Value, limits: &mut Limits) {

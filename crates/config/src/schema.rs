@@ -45,6 +45,8 @@ impl JsonSchema for Target {
 #[schemars(deny_unknown_fields, rename = "EndpointDetail")]
 #[allow(dead_code)] // only its schema is used
 struct EndpointForm {
+    /// A name of its own, unique in its upstream: how the admin API refers to it.
+    name: Option<String>,
     /// `http://host:port` or `https://host:port` without a path, or `unix:/path/to.sock`.
     url: String,
     /// Its share where the balance looks at weights; 0 takes no part. Absent: 1.

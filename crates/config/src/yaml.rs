@@ -123,8 +123,23 @@ fn named<T>(items: &IndexMap<String, T>, print: impl Fn(&T) -> Yaml) -> Fields {
 }
 
 fn admin_fields(admin: &Admin) -> Fields {
-    let reference = admin.token.reference().unwrap_or(ADMIN_TOKEN);
-    vec![literal("bind", &admin.bind), ("token".to_owned(), Yaml::Reference(reference.to_owned()))]
+    let mut fields = vec![literal("bind", &admin.bind)];
+    if let Some(token) = &admin.token {
+        let reference = token.reference().unwrap_or(ADMIN_TOKEN);
+        fields.push(("token".to_owned(), Yaml::Reference(reference.to_owned())));
+    }
+    add_list(
+        &mut fields,
+        "tokens",
+        admin.tokens.iter().map(|more| {
+            Yaml::Map(vec![
+                literal("name", &more.name),
+                ("token".to_owned(), secret(&more.token)),
+                literal("role", more.role.as_str()),
+            ])
+        }),
+    );
+    fields
 }
 
 fn listener(listener: &Listener) -> Yaml {
@@ -305,6 +320,7 @@ fn endpoint(endpoint: &Endpoint) -> Yaml {
     add(&mut fields, "priority", &endpoint.priority, &0, u32::to_string);
     add_optional(&mut fields, "zone", endpoint.zone.as_ref());
     add(&mut fields, "draining", &endpoint.draining, &false, bool::to_string);
+    add_optional(&mut fields, "name", endpoint.name.as_ref());
     short_form(fields)
 }
 
@@ -322,6 +338,7 @@ fn short_form(mut fields: Fields) -> Yaml {
 
 fn route(route: &Route) -> Yaml {
     let mut fields = Vec::new();
+    add_optional(&mut fields, "name", route.name.as_ref());
     add_optional(&mut fields, "host", route.host.as_ref());
     fields.push(literal("path", &route.path));
     if route.llm {
@@ -443,7 +460,7 @@ fn flow(out: &mut String, value: &Yaml) {
 
 /// A text without quotes where no reader of YAML could take it for anything else, otherwise in
 /// double quotes.
-fn scalar(out: &mut String, text: &str) {
+pub(crate) fn scalar(out: &mut String, text: &str) {
     if is_plain(text) {
         out.push_str(text);
         return;

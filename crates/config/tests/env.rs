@@ -72,7 +72,7 @@ fn each_variable_sets_its_field() {
     assert_eq!(config.retry.delay_max, Duration::from_secs(7));
     let admin = config.admin.unwrap();
     assert!(admin.bind.ip().is_loopback());
-    assert_eq!(admin.token.expose(), "admin-token");
+    assert_eq!(admin.token.as_ref().unwrap().expose(), "admin-token");
 }
 
 #[test]

@@ -40,8 +40,8 @@ fn the_documented_example_loads() {
     let config = loaded.config;
     assert_eq!(config.listeners[0].bind, "0.0.0.0:8080".parse().unwrap());
     let admin = config.admin.unwrap();
-    assert_eq!(admin.token.expose(), "admin-token");
-    assert_eq!(admin.token.reference(), Some("${TIDEGATE_ADMIN_TOKEN}"));
+    assert_eq!(admin.token.as_ref().unwrap().expose(), "admin-token");
+    assert_eq!(admin.token.as_ref().unwrap().reference(), Some("${TIDEGATE_ADMIN_TOKEN}"));
     assert_eq!(config.limits.queue.wait, Duration::from_secs(2));
     assert_eq!(config.limits.memory, ByteSize::gib(2));
     assert_eq!(config.timeouts.stream, Duration::from_mins(15));

@@ -1,32 +1,45 @@
 //! The admin listener: what it answers, and to whom.
 
+mod audit;
 mod auth;
+mod backends;
+mod changes;
+mod dispatch;
+mod openapi;
+mod report;
+mod resource;
 mod serve;
+mod show;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-use axum::extract::State;
-use axum::http::{StatusCode, Uri, header};
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodFilter, on};
 use axum::{Json, Router, middleware};
 use serde_json::{Value, json};
-use tidegate_config::masked_json;
 use tidegate_snapshot::Shared;
+use tokio::sync::mpsc;
 use tracing::info;
 
+use crate::change::Order;
 use crate::metrics::MetricsPage;
-use crate::{AdminBind, ControlError, monitor, process};
+use crate::{AdminBind, ControlError};
 
-const MIB: u64 = 1024 * 1024;
+pub(crate) use openapi::document;
 
 /// What the handlers know.
 struct Admin {
     shared: Arc<Shared>,
     metrics: MetricsPage,
     token: auth::Token,
+    wrong: auth::Wrong,
+    audit: audit::Audit,
+    reports: report::Reports,
+    /// Takes changes to whoever makes them; without it there are none.
+    orders: Option<mpsc::Sender<Order>>,
 }
 
 /// The admin listener, bound and not yet serving.
@@ -41,6 +54,7 @@ pub(crate) fn open(
     shared: &Arc<Shared>,
     bind: AdminBind,
     socket: Option<TcpListener>,
+    orders: Option<mpsc::Sender<Order>>,
 ) -> Result<(Opened, TcpListener), ControlError> {
     let failed = |source| ControlError::Bind { address: bind.bind, source };
     let listener = match socket {
@@ -56,6 +70,10 @@ pub(crate) fn open(
         shared: Arc::clone(shared),
         metrics: MetricsPage::new(Arc::clone(shared)),
         token: auth::Token::new(shared, bind.token),
+        wrong: auth::Wrong::default(),
+        audit: audit::Audit::default(),
+        reports: report::Reports::default(),
+        orders,
     };
     info!(%address, "admin listener");
     Ok((Opened { listener, router: router(Arc::new(admin)) }, second))
@@ -73,12 +91,23 @@ impl Opened {
     }
 }
 
+/// Every resource of the table, each answered by [`dispatch::run`].
 fn router(admin: Arc<Admin>) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics))
-        .route("/health", get(health))
-        .route("/api/v1/config", get(config))
-        .route("/api/monitor/health", get(monitor_health))
+    let mut router = Router::new();
+    for resource in &resource::TABLE {
+        let filter = match resource.method {
+            "PUT" => MethodFilter::PUT,
+            "POST" => MethodFilter::POST,
+            "PATCH" => MethodFilter::PATCH,
+            "DELETE" => MethodFilter::DELETE,
+            _ => MethodFilter::GET,
+        };
+        let handler = move |State(admin): State<Arc<Admin>>, request: Request| {
+            dispatch::run(admin, resource, request)
+        };
+        router = router.route(resource.path, on(filter, handler));
+    }
+    router
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         // Outermost: what exists is nobody's business without the token.
@@ -86,72 +115,34 @@ fn router(admin: Arc<Admin>) -> Router {
         .with_state(admin)
 }
 
-/// An error of the admin API: `{"error":{"code":…,"message":…}}`.
+/// An error of the admin API: `{"error":{"code":…,"message":…}}`, and the message where SpeedMimi
+/// had it.
 fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
-    let body = json!({ "error": { "code": code, "message": message } });
-    (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
-}
-
-fn answer(status: StatusCode, body: Value) -> Response {
-    (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
-}
-
-async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    match admin.metrics.text() {
-        Ok(text) => ([(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)], text).into_response(),
-        Err(_) => refusal(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "The metrics could not be written.",
-        ),
-    }
-}
-
-async fn health(State(admin): State<Arc<Admin>>) -> Response {
-    if admin.shared.live.is_draining() {
-        answer(StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "draining" }))
-    } else {
-        answer(StatusCode::OK, json!({ "status": "ok" }))
-    }
-}
-
-async fn config(State(admin): State<Arc<Admin>>) -> Response {
-    let snapshot = admin.shared.snapshot.load_full();
     answer(
-        StatusCode::OK,
-        json!({ "generation": snapshot.generation, "config": masked_json(&snapshot.config) }),
-    )
-}
-
-/// The fields that operators of the older relay have in their scripts: `goroutines` is the old name
-/// of `tasks`.
-async fn monitor_health(State(admin): State<Arc<Admin>>) -> Response {
-    let live = &admin.shared.live;
-    let control_tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks() as u64;
-    let tasks = monitor::tasks(live) + control_tasks;
-    let resident = process::resident_bytes().unwrap_or_else(|| live.gauges.memory.load(Relaxed));
-    let allocated = process::anonymous_bytes().unwrap_or(resident);
-    answer(
-        StatusCode::OK,
-        json!({
-            "status": "ok",
-            "goroutines": tasks,
-            "tasks": tasks,
-            "memory": {
-                "alloc_mb": allocated / MIB,
-                "sys_mb": resident / MIB,
-                // Memory is given back by the allocator as it goes: there is nothing to count.
-                "num_gc": 0,
-            },
+        status,
+        &json!({
+            "error": { "code": code, "message": message },
+            "success": false,
+            "message": message,
         }),
     )
 }
 
+fn answer(status: StatusCode, body: &Value) -> Response {
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
 async fn not_found(uri: Uri) -> Response {
-    let message = format!("There is nothing at {}.", uri.path());
+    let message = format!("There is nothing at {}. /api/v1/openapi.json lists all.", uri.path());
     refusal(StatusCode::NOT_FOUND, "not_found", &message)
 }
 
-async fn method_not_allowed() -> Response {
-    refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This path is only for GET.")
+async fn method_not_allowed(method: Method, uri: Uri) -> Response {
+    let known: Vec<&str> = resource::TABLE
+        .iter()
+        .filter(|resource| resource.path == uri.path())
+        .map(|resource| resource.method)
+        .collect();
+    let message = format!("{} does not take {method}: use {}.", uri.path(), known.join(" or "));
+    refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message)
 }

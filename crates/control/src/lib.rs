@@ -13,6 +13,7 @@
 //!   - `admin`: answers on the admin listener, `metrics` among others.
 
 mod admin;
+mod change;
 mod health;
 mod metrics;
 mod monitor;
@@ -28,8 +29,17 @@ use std::time::Duration;
 
 use tidegate_snapshot::Shared;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
 
+pub use change::{
+    Applied, Change, ChangeError, ChangeOrder, ChangeProblem, ORDERS_MAX, Order, Version,
+};
 pub use names::resolve_once;
+
+/// The OpenAPI document of the admin API (version 3.1).
+pub fn openapi() -> serde_json::Value {
+    admin::document()
+}
 
 /// Threads that run the control plane.
 const THREADS: usize = 2;
@@ -47,6 +57,8 @@ pub struct Options {
     pub admin: Option<AdminBind>,
     /// The admin listener's socket, from the process whose place we take; else it is bound anew.
     pub admin_socket: Option<TcpListener>,
+    /// Takes what the admin API asks for to whoever does it; without it nothing can be changed.
+    pub orders: Option<mpsc::Sender<Order>>,
 }
 
 /// Where the admin listener is and what opens it.
@@ -102,7 +114,9 @@ impl Control {
         // Sockets register with the runtime that is entered.
         let entered = runtime.enter();
         let socket = options.admin_socket;
-        let opened = options.admin.map(|admin| admin::open(&shared, admin, socket)).transpose()?;
+        let orders = options.orders;
+        let opened =
+            options.admin.map(|admin| admin::open(&shared, admin, socket, orders)).transpose()?;
         let admin =
             opened.map(|(admin, socket)| (socket, runtime.spawn(admin.serve()).abort_handle()));
         let live = Arc::clone(&shared.live);

@@ -29,6 +29,25 @@ pub(crate) fn open_files_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
+/// Load averages of the last 1, 5 and 15 minutes: /proc/loadavg.
+pub(crate) fn load_averages() -> Option<[f64; 3]> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    let mut words = text.split_ascii_whitespace().map(str::parse);
+    let mut next = || words.next()?.ok();
+    Some([next()?, next()?, next()?])
+}
+
+/// Memory of the machine and what of it is available, in bytes: /proc/meminfo.
+pub(crate) fn machine_memory() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let field = |name: &str| -> Option<u64> {
+        let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = rest.split_ascii_whitespace().next()?.parse().ok()?;
+        kib.checked_mul(1024)
+    };
+    Some((field("MemTotal:")?, field("MemAvailable:")?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +57,12 @@ mod tests {
         let (resident, anonymous) = (resident_bytes(), anonymous_bytes());
         assert!(anonymous > Some(0));
         assert!(resident > Some(64 * 1024) && resident < Some(1 << 40), "{resident:?}");
+    }
+
+    #[test]
+    fn the_machine_has_load_and_memory() {
+        assert!(load_averages().is_some_and(|load| load.iter().all(|load| *load >= 0.0)));
+        assert!(machine_memory().is_some_and(|(total, available)| total > available));
     }
 
     #[test]

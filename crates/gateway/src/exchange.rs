@@ -6,6 +6,7 @@ mod send;
 
 use std::io::IoSlice;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -196,7 +197,9 @@ impl Attempt<'_> {
         }
         let (deadline, reason) = self.deadline(parties);
         if parties.client.timer.passed(deadline) {
-            return Poll::Ready(Err(Self::late(reason)));
+            let may_repeat = parties.request.is_replayable()
+                && (parties.call.llm.is_some() || parties.request.method.is_idempotent());
+            return Poll::Ready(Err(Self::late(reason, may_repeat)));
         }
         let heartbeat_at = self.heartbeat_at(parties);
         if parties.client.timer.passed(heartbeat_at) {
@@ -207,9 +210,10 @@ impl Attempt<'_> {
         Poll::Pending
     }
 
-    fn late(reason: Reason) -> ProxyError {
+    fn late(reason: Reason, may_repeat: bool) -> ProxyError {
         let repeatable = match reason {
             Reason::FirstTokenTimeout => Repeatable::Elsewhere,
+            Reason::EndpointDrained if may_repeat => Repeatable::Elsewhere,
             _ => Repeatable::No,
         };
         ProxyError::new(reason).repeatable(repeatable)
@@ -233,6 +237,10 @@ impl Attempt<'_> {
             && self.may_read_on()
         {
             consider(incoming.read_ms + timeouts.body, Reason::BodyTimeout);
+        }
+        let drained = self.endpoint.live.close_at_ms.load(Relaxed);
+        if drained != 0 {
+            consider(drained, Reason::EndpointDrained);
         }
         let llm = parties.call.llm.is_some();
         match &self.stage {

@@ -184,6 +184,13 @@ impl Gateway {
         listeners.flat_map(|(at, bound)| bound.sockets.iter().map(|s| (*at, s))).collect()
     }
 
+    /// Lets everything that waits look at its deadlines: one has moved closer.
+    pub fn wake(&self) {
+        for handle in &self.shards {
+            handle.tell(Command::Wake);
+        }
+    }
+
     /// Stops accepting. Connections that the kernel has accepted on sockets which were handed over
     /// go to the process that has them now.
     pub fn close_listeners(&mut self) {

@@ -222,6 +222,7 @@ fn message(error: &ProxyError) -> Cow<'_, str> {
             Reason::EgressFailed => "The egress proxy did not open a tunnel; the log says why.",
             Reason::UpstreamClosed => "The endpoint closed the connection without a reply.",
             Reason::UpstreamCut => "The endpoint broke off in the middle of its reply.",
+            Reason::EndpointDrained => "The endpoint is taken out of service.",
             Reason::FirstTokenTimeout => {
                 "The provider sent nothing in time (timeouts.first_token)."
             }

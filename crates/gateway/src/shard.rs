@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Unlisten(SocketAddr),
     /// Close idle connections, and each other one after its exchange.
     Drain,
+    /// Look at all deadlines: one has moved closer.
+    Wake,
     /// Stop accepting anywhere.
     CloseListeners,
     /// End the thread; what is still open is dropped.
@@ -259,7 +261,7 @@ async fn live(shard: Rc<Shard>, mut commands: mpsc::Receiver<Command>) {
                     listening.open(&shard, address, socket);
                 }
                 Some(Command::Unlisten(address)) => listening.close(address),
-                Some(Command::Drain) => shard.timers.wake_all(),
+                Some(Command::Drain | Command::Wake) => shard.timers.wake_all(),
                 Some(Command::CloseListeners) => listening.close_all(),
                 Some(Command::Stop) | None => return,
             },

@@ -87,6 +87,8 @@ pub struct EndpointLive {
     reported: AtomicU64,
     /// Its peak latency.
     latency: AtomicU64,
+    /// Attempts are ended from this time on ([`Live::now_ms`]), because somebody said so; 0 = not.
+    pub close_at_ms: AtomicU64,
     /// Counters per shard.
     pub cells: PerShard<EndpointCell>,
 }
@@ -230,6 +232,7 @@ impl Live {
             weight: AtomicU32::new(EndpointLive::NO_WEIGHT),
             reported: AtomicU64::new(0),
             latency: AtomicU64::new(0),
+            close_at_ms: AtomicU64::new(0),
             cells: PerShard::new(self.shard_count),
         });
         tables.endpoints.insert(key.to_owned(), Arc::clone(&made));

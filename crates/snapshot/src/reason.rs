@@ -81,6 +81,8 @@ pub enum Reason {
     StreamTimeout,
     /// The endpoint broke off in the middle of the reply.
     UpstreamCut,
+    /// An operator has drained the endpoint and its grace is over.
+    EndpointDrained,
     /// A fault of our own.
     Internal,
 }
@@ -123,6 +125,7 @@ impl Reason {
         Self::RequestTimeout,
         Self::StreamTimeout,
         Self::UpstreamCut,
+        Self::EndpointDrained,
         Self::Internal,
     ];
 
@@ -161,6 +164,7 @@ impl Reason {
             Self::RequestTimeout => "request_timeout",
             Self::StreamTimeout => "stream_timeout",
             Self::UpstreamCut => "upstream_cut",
+            Self::EndpointDrained => "endpoint_drained",
             Self::Internal => "internal",
         }
     }
@@ -186,6 +190,7 @@ impl Reason {
             | Self::Draining
             | Self::EndpointsFull
             | Self::EndpointQueueTimeout
+            | Self::EndpointDrained
             | Self::Internal => Side::Internal,
             _ => Side::Upstream,
         }
@@ -208,6 +213,7 @@ impl Reason {
             | Self::Draining
             | Self::EndpointsFull
             | Self::EndpointQueueTimeout
+            | Self::EndpointDrained
             | Self::NoEndpoint => 503,
             Self::ConnectTimeout
             | Self::FirstTokenTimeout
@@ -239,6 +245,7 @@ impl Reason {
             | Self::Draining
             | Self::EndpointsFull
             | Self::EndpointQueueTimeout
+            | Self::EndpointDrained
             | Self::NoEndpoint => ErrorKind::Overloaded,
             _ if self.side() == Side::Downstream => ErrorKind::InvalidRequest,
             _ => ErrorKind::Upstream,

@@ -74,6 +74,11 @@ pub(crate) enum ImportCommand {
         /// The file
         source: PathBuf,
     },
+    /// From a configuration of SpeedMimi
+    Speedmimi {
+        /// The file
+        source: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use tidegate_config::speedmimi::{self, Imported};
 use tidegate_config::{
     Budget, CONFIG_BYTES_MAX, Config, Loaded, Preset, Problem, Problems, import_env, load_bytes,
     parse_env_file,
@@ -32,12 +33,16 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 /// `refused` is a problem, what is better a warning.
 pub(crate) fn load(path: &Path, refused: Severity) -> Result<Loaded, Failure> {
     let bytes = read(path)?;
-    let told = |problems: Problems| {
+    load_text(&bytes, &path.display().to_string(), refused).map_err(|problems| {
         let count = problems.0.len();
         let plural = if count == 1 { "problem" } else { "problems" };
         Failure::User(format!("{count} {plural} in {}:\n{problems}", path.display()))
-    };
-    let mut loaded = load_bytes(&bytes, &path.display().to_string(), &environment).map_err(told)?;
+    })
+}
+
+/// As [`load`], of the bytes of a file of that name.
+pub(crate) fn load_text(bytes: &[u8], name: &str, refused: Severity) -> Result<Loaded, Problems> {
+    let mut loaded = load_bytes(bytes, name, &environment)?;
     let (bad, odd): (Vec<_>, Vec<_>) = inspect(&loaded.config, SystemTime::now())
         .into_iter()
         .partition(|finding| finding.severity >= refused);
@@ -46,7 +51,7 @@ pub(crate) fn load(path: &Path, refused: Severity) -> Result<Loaded, Failure> {
     };
     let (bad, odd) = (located(bad), located(odd));
     if !bad.is_empty() {
-        return Err(told(Problems(bad)));
+        return Err(Problems(bad));
     }
     loaded.warnings.extend(odd);
     Ok(loaded)
@@ -66,6 +71,16 @@ pub(crate) fn load_env(
     let (config, more) = import_env(&variables, &name, preset).map_err(told)?;
     warnings.extend(more);
     Ok((config, warnings))
+}
+
+/// Makes a configuration of a file of SpeedMimi's.
+pub(crate) fn import_speedmimi(path: &Path) -> Result<Imported, Failure> {
+    let name = path.display().to_string();
+    let bytes = read(path)?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| Failure::User(format!("{name} is not a text file: {error}")))?;
+    speedmimi::import_speedmimi(text, &name, &environment)
+        .map_err(|problems| Failure::User(format!("{name} cannot be used:\n{problems}")))
 }
 
 /// A preset by its name.

@@ -9,12 +9,20 @@ use crate::{Failure, files};
 
 /// Prints the configuration; warnings go to standard error.
 pub(crate) fn run(kind: &ImportCommand) -> Result<(), Failure> {
-    let ImportCommand::Env { source } = kind;
-    let (config, warnings) = files::load_env(source, None)?;
+    let (text, warnings) = match kind {
+        ImportCommand::Env { source } => {
+            let (config, warnings) = files::load_env(source, None)?;
+            (to_yaml(&config), warnings)
+        }
+        ImportCommand::Speedmimi { source } => {
+            let imported = files::import_speedmimi(source)?;
+            (imported.yaml, imported.warnings)
+        }
+    };
     for warning in warnings {
         crate::complain(&format!("warning: {warning}"));
     }
-    print(&to_yaml(&config))
+    print(&text)
 }
 
 /// Prints a text; a reader that closes the pipe early is no error.

@@ -1,6 +1,7 @@
 //! The `tidegate` binary: one file per command, `cli.rs` lists them all.
 
 mod bench;
+mod change;
 mod check;
 mod cli;
 mod files;
@@ -9,6 +10,7 @@ mod import;
 mod lab;
 mod logging;
 mod notify;
+mod persist;
 mod quickstart;
 mod reload;
 mod serve;

@@ -58,6 +58,14 @@ impl Origin {
         Ok(config)
     }
 
+    /// What problems are reported under.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Yaml(path, _) | Self::Env(path, _) => path.display().to_string(),
+            Self::Made(_) => "the configuration".to_owned(),
+        }
+    }
+
     /// The state of the file.
     pub(crate) fn stamp(&self) -> Stamp {
         match self {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tidegate_config::Config;
-use tidegate_control::{AdminBind, Control, Options};
-use tidegate_gateway::Gateway;
+use tidegate_control::{AdminBind, Control, ORDERS_MAX, Options, Order};
+use tidegate_gateway::{Fresh, Gateway};
 use tidegate_snapshot::{Live, Shared, Snapshot, compile};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::ServeOptions;
 use crate::handover::Owner;
@@ -66,6 +66,24 @@ pub(crate) struct Server {
     inherited: Inherited,
     /// The certificate files as they were when they were last read.
     certificates: CertificateStamps,
+    /// What the admin API asks for.
+    orders: mpsc::Receiver<Order>,
+    /// The text that the configuration was changed to, where it does not come from a YAML file.
+    pub(crate) memory: Option<String>,
+}
+
+/// A configuration that is ready to be put in force.
+pub(crate) struct Prepared {
+    snapshot: Snapshot,
+    fresh: Fresh,
+    certificates: CertificateStamps,
+}
+
+impl Prepared {
+    /// What could not be read and would stay as it is.
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        self.snapshot.complaints.iter().map(ToString::to_string).collect()
+    }
 }
 
 /// Why the main loop has ended.
@@ -84,12 +102,17 @@ impl Server {
             Inherited::receive().context("cannot take the old process's sockets")?;
         let shards = config.shards.unwrap_or_else(files::cores);
         let live = Live::new(shards);
+        let (sender, orders) = mpsc::channel(ORDERS_MAX);
         let options = Options {
             admin: config.admin.as_ref().map(|admin| AdminBind {
                 bind: admin.bind,
-                token: admin.token.expose().to_owned(),
+                token: admin
+                    .token
+                    .as_ref()
+                    .map_or_else(String::new, |token| token.expose().to_owned()),
             }),
             admin_socket: inherited.admin.take(),
+            orders: Some(sender),
         };
         let certificates = certificate_stamps(&config);
         let snapshot = compile(Arc::new(config), &live, 1)
@@ -100,7 +123,7 @@ impl Server {
             .map_err(|error| Failure::User(error.to_string()))?;
         let gateway = Gateway::start(&shared, std::mem::take(&mut inherited.listeners))
             .map_err(|error| Failure::User(error.to_string()))?;
-        Ok(Self { shared, gateway, control, inherited, certificates })
+        Ok(Self { shared, gateway, control, inherited, certificates, orders, memory: None })
     }
 
     /// Reloads on SIGHUP and when the file changes; starts the new binary on SIGUSR2; drains on
@@ -141,6 +164,12 @@ impl Server {
                             self.reload(origin);
                         }
                         self.reload_changed_certificates();
+                    }
+                    Some(order) = self.orders.recv() => {
+                        // What we have written ourselves is no news.
+                        if self.obey(origin, order) {
+                            stamp = origin.stamp();
+                        }
                     }
                     _ = upgrade.recv() => {
                         if successor.is_some() {
@@ -192,46 +221,54 @@ impl Server {
                 return tracing::error!("reload failed, the old configuration stays: {error:#}");
             }
         };
-        if *self.shared.snapshot.load().config == config {
+        self.memory = None;
+        if *self.config() == config {
             return tracing::info!("reload: nothing has changed");
         }
-        if config.shards.is_some_and(|shards| shards != self.shared.live.shard_count()) {
-            tracing::warn!("reload: `shards` changes with the next start");
-        }
-        match self.put_in_force(Arc::new(config)) {
-            Ok(snapshot) => tracing::info!(snapshot.generation, "reloaded"),
-            Err(error) => {
-                tracing::error!("reload refused, the old configuration stays: {error}");
-            }
+        match self.prepare(Arc::new(config)) {
+            Ok(prepared) => self.put_in_force(prepared),
+            Err(error) => tracing::error!("reload refused, the old configuration stays: {error}"),
         }
     }
 
-    /// Puts a configuration in force with whatever the files that it names hold now. Refused,
-    /// everything stays as it was. What could not be read and stays as it was is in the snapshot's
-    /// complaints.
-    fn put_in_force(&mut self, config: Arc<Config>) -> Result<Arc<Snapshot>, String> {
+    /// The configuration in force.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.shared.snapshot.load().config)
+    }
+
+    /// Its number.
+    pub(crate) fn generation(&self) -> u64 {
+        self.shared.snapshot.load().generation
+    }
+
+    /// Compiles a checked configuration with whatever the files that it names hold now, and binds
+    /// its new addresses. Nothing changes by that.
+    pub(crate) fn prepare(&self, config: Arc<Config>) -> Result<Prepared, String> {
+        if config.shards.is_some_and(|shards| shards != self.shared.live.shard_count()) {
+            tracing::warn!("reload: `shards` changes with the next start");
+        }
         // Before they are read: a change in between is seen at the next look.
         let certificates = certificate_stamps(&config);
-        let generation = self.shared.snapshot.load().generation + 1;
+        let generation = self.generation() + 1;
         let snapshot =
             compile(config, &self.shared.live, generation).map_err(|error| error.to_string())?;
         let fresh = self.gateway.bind(&snapshot).map_err(|error| error.to_string())?;
+        Ok(Prepared { snapshot, fresh, certificates })
+    }
+
+    /// Puts a prepared configuration in force. What could not be read and stays as it was is
+    /// complained about in the log.
+    pub(crate) fn put_in_force(&mut self, prepared: Prepared) {
+        let Prepared { snapshot, fresh, certificates } = prepared;
         for complaint in &snapshot.complaints {
             tracing::error!("{complaint}");
         }
-        let snapshot = Arc::new(snapshot);
+        let (generation, snapshot) = (snapshot.generation, Arc::new(snapshot));
         self.shared.snapshot.store(Arc::clone(&snapshot));
         self.gateway.listen(fresh, &snapshot);
         self.shared.live.forget_unused();
         self.certificates = certificates;
-        Ok(snapshot)
-    }
-
-    /// Reads the certificates of the configuration in force anew. One that cannot be read stays as
-    /// it was and is in the snapshot's complaints.
-    fn reload_certificates(&mut self) -> Result<Arc<Snapshot>, String> {
-        let config = Arc::clone(&self.shared.snapshot.load().config);
-        self.put_in_force(config)
+        tracing::info!(generation, "reloaded");
     }
 
     /// Reads the certificates anew if one of their files has changed.
@@ -242,8 +279,11 @@ impl Server {
         }
         // Once for each change, whatever comes of it.
         self.certificates = now;
-        match self.reload_certificates() {
-            Ok(snapshot) => tracing::info!(snapshot.generation, "certificates read anew"),
+        match self.prepare(self.config()) {
+            Ok(prepared) => {
+                self.put_in_force(prepared);
+                tracing::info!(generation = self.generation(), "certificates read anew");
+            }
             Err(error) => {
                 tracing::error!("certificates not read anew, the old ones stay: {error}");
             }

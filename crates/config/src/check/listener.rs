@@ -1,13 +1,10 @@
-//! Whether listeners and the admin listener make sense.
+//! Whether listeners make sense.
 
 use std::net::SocketAddr;
 
-use super::{Check, is_visible_ascii};
+use super::Check;
 use crate::model::{ClientAuth, Config, Listener, TlsVersion};
 use crate::reader::below;
-
-/// A token that may be tried from a network must not be guessable.
-const NETWORK_TOKEN_MIN: usize = 16;
 
 pub(super) fn addresses(check: &mut Check, config: &Config) {
     if config.listeners.is_empty() {
@@ -35,20 +32,6 @@ pub(super) fn addresses(check: &mut Check, config: &Config) {
     for (index, listener) in config.listeners.iter().enumerate() {
         tls(check, &format!("listeners[{index}]"), listener);
         trust(check, &format!("listeners[{index}]"), listener);
-    }
-    if let Some(admin) = &config.admin {
-        let length = admin.token.expose().len();
-        if length == 0 {
-            check.problem("admin.token", "is empty");
-        } else if !is_visible_ascii(admin.token.expose()) {
-            check.problem("admin.token", "must be visible ASCII characters without spaces");
-        } else if !admin.bind.ip().is_loopback() && length < NETWORK_TOKEN_MIN {
-            let message = format!(
-                "must have {NETWORK_TOKEN_MIN} characters or more, because admin.bind {} is not loopback",
-                admin.bind
-            );
-            check.problem("admin.token", message);
-        }
     }
 }
 

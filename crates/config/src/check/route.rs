@@ -1,6 +1,6 @@
 //! Whether routes make sense.
 
-use super::{Check, is_request_target};
+use super::{Check, is_request_target, unique_names};
 use crate::model::{Config, Route};
 use crate::problem::quote;
 use crate::reader::below;
@@ -28,6 +28,10 @@ pub(super) fn routes(check: &mut Check, config: &Config) {
         (format!("routes[{index}]"), (host, route.path.as_str()))
     });
     check.unique(matches, "host and path");
+    let names = config.routes.iter().enumerate().filter_map(|(index, route)| {
+        Some((format!("routes[{index}].name"), route.name.as_deref()?))
+    });
+    unique_names(check, names);
 }
 
 fn route(check: &mut Check, config: &Config, path: &str, route: &Route) {

@@ -1,6 +1,8 @@
 //! Whether upstreams make sense.
 
-use super::{Check, MEMBERS_MAX, balance, connections_max, is_name, is_request_target};
+use super::{
+    Check, MEMBERS_MAX, balance, connections_max, is_name, is_request_target, unique_names,
+};
 use crate::address::EndpointAddress;
 use crate::model::{Config, Upstream, UpstreamProtocol};
 use crate::reader::below;
@@ -106,6 +108,10 @@ fn upstream(check: &mut Check, path: &str, upstream: &Upstream) {
     let all_read = addresses.len() == upstream.endpoints.len();
     connections(check, path, upstream, any_tls || !all_read);
     check.unique(addresses, "endpoint");
+    let names = upstream.endpoints.iter().enumerate().filter_map(|(index, endpoint)| {
+        Some((below(&format!("{list}[{index}]"), "name"), endpoint.name.as_deref()?))
+    });
+    unique_names(check, names);
     balance::balance(check, path, upstream);
     if let Some(health) = &upstream.health {
         let path = below(path, "health");

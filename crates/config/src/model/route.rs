@@ -9,6 +9,8 @@ use serde::Serialize;
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Route {
+    /// A name of its own, unique among the routes: how the admin API refers to it.
+    pub name: Option<String>,
     /// The host name asked for. Absent: any.
     pub host: Option<String>,
     /// The beginning of the path.
@@ -21,6 +23,6 @@ pub struct Route {
 
 impl Default for Route {
     fn default() -> Self {
-        Self { host: None, path: "/".to_owned(), llm: false, upstream: None }
+        Self { name: None, host: None, path: "/".to_owned(), llm: false, upstream: None }
     }
 }

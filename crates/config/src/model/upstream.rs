@@ -128,6 +128,8 @@ impl Upstream {
 /// One address of an upstream. Written as a bare URL when nothing differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Endpoint {
+    /// A name of its own, unique in its upstream: how the admin API refers to it.
+    pub name: Option<String>,
     /// `http://host:port` or `https://host:port` without a path, or `unix:/path/to.sock`.
     pub url: String,
     /// Its share where the balance looks at weights; 0 takes no part.
@@ -146,6 +148,7 @@ impl Endpoint {
     /// An endpoint of weight 1 without a connection limit.
     pub fn url(url: impl Into<String>) -> Self {
         Self {
+            name: None,
             url: url.into(),
             weight: 1,
             connections_max: None,

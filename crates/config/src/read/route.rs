@@ -13,6 +13,9 @@ fn route(reader: &mut Reader, value: &Value) -> Route {
     let Some(mut fields) = reader.fields(value, "Route") else {
         return route;
     };
+    if let Some(value) = fields.take(reader, "name") {
+        route.name = reader.text(&value);
+    }
     if let Some(value) = fields.take(reader, "host") {
         route.host = reader.text(&value);
     }

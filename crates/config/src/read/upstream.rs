@@ -97,6 +97,9 @@ fn endpoint(reader: &mut Reader, value: &Value) -> Endpoint {
     let Some(mut fields) = reader.fields(value, "EndpointDetail") else {
         return endpoint;
     };
+    if let Some(value) = fields.take(reader, "name") {
+        endpoint.name = reader.text(&value);
+    }
     if let Some(value) = fields.required(reader, "url") {
         set(&mut endpoint.url, reader.text(&value));
     }

@@ -1,10 +1,11 @@
 //! The admin listener's connections, bounded in number, size and time.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -34,20 +35,25 @@ const LIFETIME_GRACE: Duration = Duration::from_secs(10);
 /// Pause after a failed accept: mostly there are no files left, and asking again at once helps nobody.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
 /// Accepts and answers until the runtime ends.
 pub(super) async fn serve(listener: TcpListener, router: Router) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 warn!(%error, "admin listener: cannot accept");
                 sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let router = router.clone();
+        // So that the audit log can say where a request came from.
+        let router = router.clone().layer(Extension(Peer(peer)));
         tokio::spawn(async move {
             let _place = place;
             converse(stream, router).await;

@@ -204,7 +204,8 @@ fn an_address_in_use_is_an_error_that_names_it() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let bind = taken.local_addr().unwrap();
     let admin = Some(AdminBind { bind, token: TOKEN.to_owned() });
-    let error = Control::start(shared(PLAIN), Options { admin, admin_socket: None }).unwrap_err();
+    let error = Control::start(shared(PLAIN), Options { admin, admin_socket: None, orders: None })
+        .unwrap_err();
     assert!(matches!(error, ControlError::Bind { address, .. } if address == bind));
     assert!(error.to_string().contains(&bind.to_string()), "{error}");
 }
@@ -240,7 +241,10 @@ fn a_drop_closes_the_listener_too() {
 #[test]
 fn the_token_is_not_in_what_is_printed_for_debugging() {
     let bind = "127.0.0.1:1".parse().unwrap();
-    let options =
-        Options { admin: Some(AdminBind { bind, token: TOKEN.to_owned() }), admin_socket: None };
+    let options = Options {
+        admin: Some(AdminBind { bind, token: TOKEN.to_owned() }),
+        admin_socket: None,
+        orders: None,
+    };
     assert!(!format!("{options:?}").contains(TOKEN));
 }

@@ -56,7 +56,8 @@ pub(crate) fn start(shared: &Arc<Shared>) -> (Control, SocketAddr) {
     let bind = "127.0.0.1:0".parse().unwrap();
     let admin = Some(AdminBind { bind, token: TOKEN.to_owned() });
     let control =
-        Control::start(Arc::clone(shared), Options { admin, admin_socket: None }).unwrap();
+        Control::start(Arc::clone(shared), Options { admin, admin_socket: None, orders: None })
+            .unwrap();
     let address = control.admin_address().unwrap();
     (control, address)
 }
