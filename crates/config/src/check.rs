@@ -2,6 +2,7 @@
 
 mod admin;
 mod balance;
+mod health;
 mod listener;
 mod llm;
 mod route;
@@ -49,6 +50,8 @@ pub(crate) fn check(
     llm::retry(&mut check, &config.retry);
     upstream::upstreams(&mut check, config);
     route::routes(&mut check, config);
+    health::hedges(&mut check, config);
+    health::resolver(&mut check, config);
     if let Some(shortage) = budget.memory_shortage() {
         check.warning("limits.memory", shortage);
     }

@@ -5,6 +5,7 @@
 
 mod admin;
 mod balance;
+mod health;
 mod listener;
 mod llm;
 mod route;
@@ -19,12 +20,13 @@ use serde::Serialize;
 pub(crate) use admin::default_admin_bind;
 pub use admin::{Admin, AdminToken, Role};
 pub use balance::{Algorithm, Balance, Bound, Hash, HashBy};
+pub use health::{Breaker, Health, Hedge, Outlier, Resolver};
 pub use listener::{Certificate, ClientAuth, Listener, TlsVersion};
 pub use llm::{
     Caller, Cooldown, Model, ModelBalance, Priority, Provider, ProviderTimeouts, Retry, Target,
 };
 pub use route::Route;
-pub use upstream::{Endpoint, Health, ProxyHeader, Upstream, UpstreamProtocol, UpstreamTls};
+pub use upstream::{Endpoint, ProxyHeader, Upstream, UpstreamProtocol, UpstreamTls};
 
 use crate::duration::{self, DurationText};
 use crate::size::ByteSize;
@@ -59,6 +61,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// Repeating failed attempts at LLM providers.
     pub retry: Retry,
+    /// How names become addresses.
+    pub resolver: Resolver,
     /// What is logged and how.
     pub log: Log,
 }
@@ -78,6 +82,7 @@ impl Default for Config {
             upstreams: IndexMap::new(),
             routes: Vec::new(),
             retry: Retry::default(),
+            resolver: Resolver::default(),
             log: Log::default(),
         }
     }

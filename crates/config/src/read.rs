@@ -4,6 +4,7 @@
 
 mod admin;
 mod balance;
+mod health;
 mod listener;
 mod llm;
 mod route;
@@ -57,6 +58,9 @@ pub(crate) fn config(reader: &mut Reader, root: Option<&Node>) -> Option<Config>
     }
     if let Some(value) = fields.section(reader, "retry") {
         llm::retry(reader, &value, &mut config.retry);
+    }
+    if let Some(value) = fields.section(reader, "resolver") {
+        health::resolver(reader, &value, &mut config.resolver);
     }
     if let Some(value) = fields.section(reader, "log") {
         log(reader, &value, &mut config.log);

@@ -1,6 +1,7 @@
 //! A configuration as YAML text that loads to the same configuration: what imports print.
 
 mod balance;
+mod health;
 
 use std::fmt::Write;
 
@@ -55,6 +56,7 @@ pub fn to_yaml(config: &Config) -> String {
     add_map(&mut top, "upstreams", named(&config.upstreams, upstream));
     add_list(&mut top, "routes", config.routes.iter().map(route));
     add_map(&mut top, "retry", retry(&config.retry));
+    add_map(&mut top, "resolver", health::resolver(&config.resolver));
     add_map(&mut top, "log", log(&config.log));
 
     let mut text = String::new();
@@ -286,17 +288,7 @@ fn upstream(upstream: &Upstream) -> Yaml {
         Yaml::List(upstream.endpoints.iter().map(endpoint).collect()),
     )];
     balance::fields(&mut fields, upstream);
-    if let Some(health) = &upstream.health {
-        fields.push((
-            "health".to_owned(),
-            Yaml::Map(vec![
-                literal("path", &health.path),
-                literal("interval", &format_duration(health.interval)),
-                literal("timeout", &format_duration(health.timeout)),
-                literal("failures", &health.failures),
-            ]),
-        ));
-    }
+    health::upstream(&mut fields, upstream);
     add_optional(&mut fields, "ca_file", upstream.ca_file.as_ref().map(|path| path.display()));
     add(&mut fields, "protocol", &upstream.protocol, &UpstreamProtocol::default(), |protocol| {
         protocol.as_str().to_owned()
@@ -345,6 +337,7 @@ fn route(route: &Route) -> Yaml {
         fields.push(literal("llm", &true));
     }
     add_optional(&mut fields, "upstream", route.upstream.as_ref());
+    health::hedge(&mut fields, route.hedge.as_ref());
     Yaml::Map(fields)
 }
 

@@ -65,7 +65,7 @@ fn unknown_keys_come_with_what_was_meant() {
     t.yaml:5:3: limits.conections: unknown key; did you mean "connections"?
     t.yaml:6:3: limits.quue: unknown key; did you mean "queue"?
     t.yaml:7:8: log.colour: unknown key; known here: format, level
-    t.yaml:8:1: what: unknown key; known here: admin, allow_anonymous, callers, limits, listeners, log, models, providers, retry, routes, shards, timeouts, upstreams
+    t.yaml:8:1: what: unknown key; known here: admin, allow_anonymous, callers, limits, listeners, log, models, providers, resolver, retry, routes, shards, timeouts, upstreams
     "#);
 }
 

@@ -8,9 +8,10 @@ use proptest::option;
 use proptest::prelude::*;
 use std::time::Duration;
 use tidegate_config::{
-    Algorithm, Balance, Bound, ByteSize, Caller, Config, Endpoint, Hash, HashBy, Health, LogFormat,
-    LogLevel, Model, ModelBalance, Preset, Priority, Provider, ProviderTimeouts, Queue, Route,
-    Secret, Target, Upstream, UpstreamProtocol, UpstreamTls, load, load_bytes, to_yaml,
+    Algorithm, Balance, Bound, Breaker, ByteSize, Caller, Config, Endpoint, Hash, HashBy, Health,
+    Hedge, LogFormat, LogLevel, Model, ModelBalance, Outlier, Preset, Priority, Provider,
+    ProviderTimeouts, Queue, Route, Secret, Target, Upstream, UpstreamProtocol, UpstreamTls, load,
+    load_bytes, to_yaml,
 };
 use tidegate_dialect::Dialect;
 
@@ -145,6 +146,21 @@ fn upstream() -> impl Strategy<Value = Upstream> {
                     interval,
                     timeout: interval,
                     failures,
+                    tcp: failures % 2 == 0,
+                    successes: failures,
+                    status: if failures % 2 == 0 { Vec::new() } else { vec![200, 404] },
+                }),
+                outlier: Outlier {
+                    consecutive_errors: weight,
+                    ejection: health.map_or(Duration::from_secs(1), |(interval, _)| interval),
+                    ejection_max: Duration::from_hours(24),
+                    ..Outlier::default()
+                },
+                panic_threshold: weight % 101,
+                breaker: health.map(|(window, requests)| Breaker {
+                    requests,
+                    window,
+                    ..Breaker::default()
                 }),
                 ca_file: None,
                 protocol,
@@ -170,6 +186,8 @@ fn config() -> impl Strategy<Value = Config> {
                 config.limits.memory = ByteSize::bytes(bytes.max(64 << 20));
                 config.timeouts.heartbeat = duration;
                 config.shards = flag.then_some(3);
+                config.resolver.servers =
+                    (0..preset as u16).map(|n| ([127, 0, 0, 1], 53 + n).into()).collect();
                 config.log.level = if flag { LogLevel::Trace } else { LogLevel::Info };
                 config.log.format = if flag { LogFormat::Json } else { LogFormat::Text };
                 config.callers = callers
@@ -210,6 +228,7 @@ fn config() -> impl Strategy<Value = Config> {
                     .map(|name| Route {
                         host: Some(format!("{name}.example")),
                         upstream: Some(name.clone()),
+                        hedge: flag.then_some(Hedge { after: duration }),
                         ..Route::default()
                     })
                     .collect();

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tidegate_config::Health;
-use tidegate_snapshot::{Destination, Endpoint, Snapshot};
+use tidegate_snapshot::{Endpoint, Live, Snapshot};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -36,8 +36,8 @@ const REST: Duration = Duration::from_mins(1);
 type Id = (String, String);
 
 /// Checks endpoints until the snapshots end.
-pub(crate) async fn run(mut snapshots: watch::Receiver<Arc<Snapshot>>) {
-    let mut checks = Checks::default();
+pub(crate) async fn run(live: Arc<Live>, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
+    let mut checks = Checks { live, by_id: BTreeMap::new() };
     let mut probes: JoinSet<(Id, Result<(), ProbeError>)> = JoinSet::new();
     checks.reconcile(&snapshots.borrow_and_update().clone());
     loop {
@@ -52,7 +52,7 @@ pub(crate) async fn run(mut snapshots: watch::Receiver<Arc<Snapshot>>) {
                 let endpoint = Arc::clone(&check.endpoint);
                 let settings = check.settings.clone();
                 probes.spawn(async move {
-                    let result = probe(&endpoint, &settings.path, settings.timeout).await;
+                    let result = probe(&endpoint, &settings).await;
                     (id, result)
                 });
             }
@@ -79,26 +79,26 @@ pub(crate) async fn run(mut snapshots: watch::Receiver<Arc<Snapshot>>) {
 struct Check {
     endpoint: Arc<Endpoint>,
     settings: Health,
-    /// Failed probes in a row.
-    failures: u32,
+    /// Probes in a row that say otherwise than the verdict.
+    contrary: u32,
     /// The verdict.
     failing: bool,
     due: Instant,
     running: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Checks {
+    live: Arc<Live>,
     by_id: BTreeMap<Id, Check>,
 }
 
 impl Checks {
-    /// Takes over what a snapshot wants to be checked: the upstreams with `health` that a route
-    /// leads to. Known checks keep what they found out.
+    /// Takes over what a snapshot wants to be checked: the upstreams with `health`, and in them every
+    /// endpoint, whether it gets traffic now or not. Known checks keep what they found out.
     fn reconcile(&mut self, snapshot: &Snapshot) {
         let mut before = std::mem::take(&mut self.by_id);
-        for route in &snapshot.routes {
-            let Destination::Upstream(group) = &route.to else { continue };
+        for group in snapshot.upstreams.values() {
             let written = snapshot.config.upstreams.get(&group.name);
             let Some(settings) = written.and_then(|upstream| upstream.health.as_ref()) else {
                 continue;
@@ -115,14 +115,14 @@ impl Checks {
                     Some(known) => Check {
                         endpoint,
                         settings: settings.clone(),
-                        failures: 0,
+                        contrary: 0,
                         due: Instant::now(),
                         ..known
                     },
                     None => Check {
                         endpoint,
                         settings: settings.clone(),
-                        failures: 0,
+                        contrary: 0,
                         failing: false,
                         due: Instant::now()
                             + FIRST_WITHIN.min(settings.interval).mul_f64(random_fraction()),
@@ -144,22 +144,24 @@ impl Checks {
         check.running = false;
         check.due = Instant::now() + jittered(check.settings.interval);
         let (upstream, endpoint) = (id.0.as_str(), id.1.as_str());
+        if error.is_some() == check.failing {
+            check.contrary = 0;
+        } else {
+            check.contrary = check.contrary.saturating_add(1);
+        }
+        let contrary = check.contrary;
         match error {
-            None => {
-                check.failures = 0;
-                if check.failing {
-                    check.failing = false;
-                    info!(upstream, endpoint, "health check passes again");
-                }
+            None if check.failing && contrary >= check.settings.successes => {
+                check.failing = false;
+                check.contrary = 0;
+                info!(upstream, endpoint, "health check passes again");
             }
-            Some(error) => {
-                check.failures = check.failures.saturating_add(1);
-                if !check.failing && check.failures >= check.settings.failures {
-                    check.failing = true;
-                    let failures = check.failures;
-                    warn!(upstream, endpoint, failures, %error, "health check fails");
-                }
+            Some(error) if !check.failing && contrary >= check.settings.failures => {
+                check.failing = true;
+                check.contrary = 0;
+                warn!(upstream, endpoint, failures = contrary, %error, "health check fails");
             }
+            _ => {}
         }
         let endpoint = Arc::clone(&check.endpoint);
         self.judge(&id.1, &endpoint);
@@ -168,7 +170,11 @@ impl Checks {
     /// Tells the data plane what all checks of an endpoint say together.
     fn judge(&self, key: &str, endpoint: &Endpoint) {
         let down = self.by_id.iter().any(|((_, of), check)| of == key && check.failing);
-        endpoint.live.down.store(down, Relaxed);
+        let now_ms = self.live.now_ms();
+        if endpoint.live.health.checked(down, now_ms) && !down {
+            // A slow start begins.
+            endpoint.live.since_ms.store(now_ms, Relaxed);
+        }
     }
 }
 
@@ -188,7 +194,7 @@ fn random_fraction() -> f64 {
 mod tests {
     use proptest::prelude::*;
     use tidegate_config::load;
-    use tidegate_snapshot::{Live, compile};
+    use tidegate_snapshot::compile;
 
     use super::*;
 
@@ -207,6 +213,10 @@ mod tests {
     const NONE: &str = "  a: { endpoints: [http://127.0.0.1:1] }\n  \
                         b: { endpoints: [http://127.0.0.1:1] }\n";
 
+    fn checks(live: &Arc<Live>) -> Checks {
+        Checks { live: Arc::clone(live), by_id: BTreeMap::new() }
+    }
+
     fn id(upstream: &str) -> Id {
         (upstream.to_owned(), "http://127.0.0.1:1".to_owned())
     }
@@ -214,9 +224,9 @@ mod tests {
     #[test]
     fn an_endpoint_is_down_while_any_of_its_checks_fails() {
         let live = Live::new(1);
-        let mut checks = Checks::default();
+        let mut checks = checks(&live);
         checks.reconcile(&snapshot(&live, BOTH));
-        let down = || live.endpoint("http://127.0.0.1:1").down.load(Relaxed);
+        let down = || live.endpoint("http://127.0.0.1:1").health.standing().is_down();
         checks.note(&id("b"), Some(&ProbeError::Closed));
         assert!(!down(), "one failure of two");
         checks.note(&id("a"), Some(&ProbeError::Closed));
@@ -229,23 +239,51 @@ mod tests {
     #[test]
     fn only_failures_in_a_row_count() {
         let live = Live::new(1);
-        let mut checks = Checks::default();
+        let mut checks = checks(&live);
         checks.reconcile(&snapshot(&live, ONE));
         for error in [Some(ProbeError::Closed), None, Some(ProbeError::Status(500))] {
             checks.note(&id("b"), error.as_ref());
         }
-        assert!(!live.endpoint("http://127.0.0.1:1").down.load(Relaxed));
+        assert!(!live.endpoint("http://127.0.0.1:1").health.standing().is_down());
         checks.note(&id("b"), Some(&ProbeError::NoAddress));
-        assert!(live.endpoint("http://127.0.0.1:1").down.load(Relaxed));
+        assert!(live.endpoint("http://127.0.0.1:1").health.standing().is_down());
+    }
+
+    #[test]
+    fn a_failing_endpoint_returns_after_successes_in_a_row() {
+        let live = Live::new(1);
+        let mut checks = checks(&live);
+        let text = "  a: { endpoints: [http://127.0.0.1:1] }\n  \
+                    b: { endpoints: [http://127.0.0.1:1], health: { failures: 1, successes: 2 } }\n";
+        checks.reconcile(&snapshot(&live, text));
+        let mut down_after = |error: Option<ProbeError>| {
+            checks.note(&id("b"), error.as_ref());
+            live.endpoint("http://127.0.0.1:1").health.standing().is_down()
+        };
+        let closed = || Some(ProbeError::Closed);
+        let said = [closed(), None, closed(), None, None].map(&mut down_after);
+        assert_eq!(said, [true, true, true, true, false]);
+    }
+
+    #[test]
+    fn endpoints_without_traffic_are_checked_too() {
+        let live = Live::new(1);
+        let mut checks = checks(&live);
+        let text = "  a: { endpoints: [{ url: http://127.0.0.1:1, weight: 0 }], health: {} }\n  \
+                    b: { endpoints: [http://127.0.0.1:2] }\n  \
+                    idle: { endpoints: [http://127.0.0.1:3], health: {} }\n";
+        checks.reconcile(&snapshot(&live, text));
+        let keys: Vec<_> = checks.by_id.keys().map(|(upstream, _)| upstream.as_str()).collect();
+        assert_eq!(keys, ["a", "idle"]);
     }
 
     #[test]
     fn a_verdict_survives_a_reload_and_ends_with_its_check() {
         let live = Live::new(1);
-        let mut checks = Checks::default();
+        let mut checks = checks(&live);
         checks.reconcile(&snapshot(&live, BOTH));
         checks.note(&id("a"), Some(&ProbeError::Closed));
-        let down = || live.endpoint("http://127.0.0.1:1").down.load(Relaxed);
+        let down = || live.endpoint("http://127.0.0.1:1").health.standing().is_down();
         checks.reconcile(&snapshot(&live, BOTH));
         assert!(down());
         checks.reconcile(&snapshot(&live, ONE));

@@ -44,9 +44,6 @@ pub fn openapi() -> serde_json::Value {
 /// Threads that run the control plane.
 const THREADS: usize = 2;
 
-/// Threads for look-ups, which block: as many as may be under way, and one to spare.
-const BLOCKING_THREADS_MAX: usize = names::LOOKUPS_MAX + 1;
-
 /// How long a stop waits for what its threads are doing.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
@@ -106,7 +103,7 @@ impl Control {
     pub fn start(shared: Arc<Shared>, options: Options) -> Result<Self, ControlError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(THREADS)
-            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .max_blocking_threads(1)
             .thread_name("control")
             .enable_all()
             .build()
@@ -122,7 +119,7 @@ impl Control {
         let live = Arc::clone(&shared.live);
         let snapshots = reload::watch(shared);
         runtime.spawn(names::keep_fresh(Arc::clone(&live), snapshots.clone()));
-        runtime.spawn(health::run(snapshots));
+        runtime.spawn(health::run(Arc::clone(&live), snapshots));
         runtime.spawn(monitor::run(live));
         drop(entered);
         Ok(Self { runtime: Some(runtime), admin })

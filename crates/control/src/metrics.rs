@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
-use tidegate_snapshot::live::Live;
+use tidegate_snapshot::live::{Live, Phase};
 use tidegate_snapshot::series::{Counter, Gauge, Latency, PerShard, ShardCell, TlsFailure};
 use tidegate_snapshot::{Reason, Shared, Snapshot};
 
@@ -100,6 +100,9 @@ fn exchanges(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     put(encoder, &names::PROXY_PROTOCOL_REFUSED, [total(|cell| &cell.proxy_protocol_refused)])?;
     put(encoder, &names::RETRIES, [total(|cell| &cell.retries)])?;
     put(encoder, &names::RETRIES_DENIED, [total(|cell| &cell.retries_denied)])?;
+    put(encoder, &names::HEDGES, [total(|cell| &cell.hedges)])?;
+    put(encoder, &names::HEDGES_WON, [total(|cell| &cell.hedges_won)])?;
+    put(encoder, &names::PANICS, [total(|cell| &cell.panics)])?;
     put(encoder, &names::HEARTBEATS, [total(|cell| &cell.heartbeats)])?;
     let now = |read: fn(&ShardCell) -> &Gauge| {
         Row::alone(live.shards.iter().map(|cell| read(cell).value()).sum::<u64>())
@@ -169,10 +172,37 @@ fn endpoints(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     put(encoder, &names::UPSTREAM_CONNECTS, [Row::alone(connects)])?;
     let in_flight = endpoints.iter().map(|e| Row::of(&e.key, e.in_flight.load(Relaxed)));
     put(encoder, &names::UPSTREAM_IN_FLIGHT, in_flight)?;
-    let now_ms = live.now_ms();
-    let admitting = endpoints.iter().map(|e| Row::of(&e.key, e.is_admitting(now_ms)));
+    let admitting = endpoints.iter().map(|e| Row::of(&e.key, e.is_admitting()));
     put(encoder, &names::UPSTREAM_ADMITTING, admitting)?;
-    endpoint_queues(encoder, live)
+    let states = endpoints.iter().flat_map(|e| phases(&e.key, e.health.standing().phase(), STATES));
+    put(encoder, &names::UPSTREAM_STATE, states)?;
+    let ejections = endpoints.iter().map(|e| Row::of(&e.key, e.health.ejections()));
+    put(encoder, &names::EJECTIONS, ejections)?;
+    endpoint_queues(encoder, live)?;
+    let upstreams = live.upstreams();
+    let breakers =
+        upstreams.iter().flat_map(|u| phases(&u.name, u.breaker.standing().phase(), BREAKER));
+    put(encoder, &names::BREAKER_STATE, breakers)?;
+    let opened = upstreams.iter().map(|u| Row::of(&u.name, u.breaker.ejections()));
+    put(encoder, &names::BREAKER_OPENED, opened)?;
+    let panicking = upstreams.iter().map(|u| Row::of(&u.name, u.panicking.load(Relaxed)));
+    put(encoder, &names::PANICKING, panicking)?;
+    let names = live.names_in_use().into_iter().map(|n| (format!("{}:{}", n.host, n.port), n));
+    let names: Vec<_> = names.collect();
+    let addresses = names.iter().map(|(name, n)| Row::of(name, n.addresses.load().len()));
+    put(encoder, &names::NAME_ADDRESSES, addresses)?;
+    let failures = names.iter().map(|(name, n)| Row::of(name, n.failures.load(Relaxed)));
+    put(encoder, &names::NAME_FAILURES, failures)
+}
+
+/// What the phases of an endpoint are called, and those of a breaker.
+const STATES: [&str; 3] = ["admitting", "probing", "ejected"];
+const BREAKER: [&str; 3] = ["closed", "half_open", "open"];
+
+/// One row for each phase: 1 for the one that is.
+fn phases<'n>(name: &'n str, phase: Phase, words: [&'static str; 3]) -> [Row<'n>; 3] {
+    let at = [Phase::Admitting, Phase::Probing, Phase::Ejected];
+    std::array::from_fn(|n| Row::of_both(name, words[n], at[n] == phase))
 }
 
 fn endpoint_queues(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
@@ -244,7 +274,13 @@ mod tests {
     fn the_page_has_what_the_table_of_names_has() {
         let live = Live::new(2);
         let snapshot = compile(Arc::new(Config::default()), &live, 1).unwrap();
-        let _held = (live.route("/v1/"), live.model("m"), live.endpoint("http://127.0.0.1:1"));
+        let _held = (
+            live.route("/v1/"),
+            live.model("m"),
+            live.endpoint("http://127.0.0.1:1"),
+            live.upstream("app"),
+            live.name("a.example", 80),
+        );
         let _queue = live.queue("app");
         live.endpoint("http://127.0.0.1:1").cells.of(1).failures[0].add(1);
         let page = MetricsPage::new(Arc::new(Shared::new(snapshot, live))).text().unwrap();

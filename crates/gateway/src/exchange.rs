@@ -1,5 +1,6 @@
 //! One attempt: the request to the endpoint, its reply to the caller, both as they come.
 
+pub(crate) mod hedge;
 mod http2;
 mod receive;
 mod send;
@@ -58,24 +59,7 @@ pub(crate) async fn run(
     let cell = endpoint.live.cells.of(parties.shard.index);
     cell.attempts.add(1);
     let (leg, reused) = Leg::obtain(parties.shard, picked, parties.client).await?;
-    let renamed =
-        parties.call.renamed_body(parties.request.whole_body(), picked.member.model.as_deref());
-    let now = parties.client.now_ms();
-    let mut attempt = Attempt {
-        endpoint,
-        timed: picked.timed,
-        leg,
-        reused,
-        renamed,
-        sending: Sending::Head,
-        unsent: Vec::new(),
-        unsent_from: 0,
-        owed: None,
-        partial: Vec::new(),
-        stage: Stage::Head,
-        sent_ms: now,
-        read_ms: now,
-    };
+    let mut attempt = Attempt::on(parties, picked, leg, reused);
     let outcome = std::future::poll_fn(|cx| attempt.poll(cx, parties)).await;
     attempt.finish(parties);
     outcome
@@ -154,6 +138,29 @@ enum Inward {
     Frames(Option<u64>),
 }
 
+impl<'s> Attempt<'s> {
+    /// An attempt on this connection; nothing has been sent yet.
+    fn on(parties: &Parties<'_, '_>, picked: &Picked<'s>, leg: Leg, reused: bool) -> Self {
+        let model = picked.member.model.as_deref();
+        let now = parties.client.now_ms();
+        Self {
+            endpoint: picked.endpoint,
+            timed: picked.timed,
+            leg,
+            reused,
+            renamed: parties.call.renamed_body(parties.request.whole_body(), model),
+            sending: Sending::Head,
+            unsent: Vec::new(),
+            unsent_from: 0,
+            owed: None,
+            partial: Vec::new(),
+            stage: Stage::Head,
+            sent_ms: now,
+            read_ms: now,
+        }
+    }
+}
+
 impl Attempt<'_> {
     fn poll(
         &mut self,
@@ -197,9 +204,7 @@ impl Attempt<'_> {
         }
         let (deadline, reason) = self.deadline(parties);
         if parties.client.timer.passed(deadline) {
-            let may_repeat = parties.request.is_replayable()
-                && (parties.call.llm.is_some() || parties.request.method.is_idempotent());
-            return Poll::Ready(Err(Self::late(reason, may_repeat)));
+            return Poll::Ready(Err(self.late(parties, reason)));
         }
         let heartbeat_at = self.heartbeat_at(parties);
         if parties.client.timer.passed(heartbeat_at) {
@@ -210,10 +215,17 @@ impl Attempt<'_> {
         Poll::Pending
     }
 
-    fn late(reason: Reason, may_repeat: bool) -> ProxyError {
+    fn late(&self, parties: &Parties<'_, '_>, reason: Reason) -> ProxyError {
+        let llm = parties.call.llm.is_some();
+        let again =
+            parties.request.is_replayable() && (llm || parties.request.method.is_idempotent());
         let repeatable = match reason {
             Reason::FirstTokenTimeout => Repeatable::Elsewhere,
-            Reason::EndpointDrained if may_repeat => Repeatable::Elsewhere,
+            Reason::EndpointDrained if again => Repeatable::Elsewhere,
+            // Each attempt has its own time: an endpoint that has gone silent fails no GET.
+            Reason::RequestTimeout if again && !llm && matches!(self.stage, Stage::Head) => {
+                Repeatable::Elsewhere
+            }
             _ => Repeatable::No,
         };
         ProxyError::new(reason).repeatable(repeatable)

@@ -12,7 +12,7 @@ use crate::builtin;
 use crate::client::Client;
 use crate::downstream::After;
 use crate::error::ProxyError;
-use crate::exchange::{self, Parties};
+use crate::exchange::{self, Parties, hedge};
 use crate::record::Record;
 use crate::reply;
 use crate::request::Request;
@@ -75,14 +75,18 @@ async fn answer<'s>(
     }
     let call = route::call(snapshot, &routed, request)?;
     record.model = call.model.map(|model| &*model.series);
-    shard.retry_budget.borrow_mut().deposit(&snapshot.retry_budget);
+    let budget = &snapshot.retry_budget;
+    call.group.live.budget(shard.index, budget, client.now_ms(), |left| left.deposit(budget));
+    let mut passed = upstream::pass(shard, call.group)?;
 
     let traffic = call.traffic();
     let key = upstream::key(call.group, traffic, request, routed.path(request), client.peer.ip());
+    let hedge_ms = routed.route.hedge_ms.filter(|_| hedge::is_possible(request, call.group));
     let mut attempts = Attempts::new(Want::new(traffic, key, priority));
     let newer = Newer::new();
     loop {
-        let picked = upstream::pick(shard, snapshot, client, &call, &mut attempts, &newer).await?;
+        let mut picked =
+            upstream::pick(shard, snapshot, client, &call, &mut attempts, &newer).await?;
         attempts.pause(shard, snapshot, client, &picked).await?;
         let mut parties = Parties {
             shard,
@@ -94,13 +98,25 @@ async fn answer<'s>(
             record,
             began_ms,
         };
-        let outcome = exchange::run(&mut parties, &picked).await;
-        picked.note(shard, snapshot, outcome.as_ref().err());
+        let outcome = match hedge_ms {
+            Some(after) if attempts.is_first() => {
+                let (passed, attempts) = (&mut passed, &mut attempts);
+                let pair =
+                    hedge::run(&mut parties, picked, passed, attempts, (call.group, &newer), after);
+                // Boxed: two attempts are large, and most exchanges have one.
+                let (answered, outcome) = Box::pin(pair).await;
+                picked = answered;
+                outcome
+            }
+            _ => exchange::run(&mut parties, &picked).await,
+        };
+        picked.note(shard, &mut passed, outcome.as_ref().err(), record.status);
         match outcome {
             Ok(()) => return Ok(()),
             Err(error) => {
                 let committed = client.reply.is_committed() || !request.is_replayable();
-                attempts.may_repeat(shard, snapshot, picked.index(), committed, error)?;
+                let index = picked.index();
+                attempts.may_repeat(shard, snapshot, call.group, index, committed, error)?;
             }
         }
     }

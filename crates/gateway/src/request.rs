@@ -297,6 +297,11 @@ impl Request {
         }
     }
 
+    /// Is there no body at all?
+    pub(crate) fn has_no_body(&self) -> bool {
+        matches!(self.body, Body::None)
+    }
+
     /// Can it be sent again, should an attempt fail?
     pub(crate) fn is_replayable(&self) -> bool {
         !matches!(&self.body, Body::Incoming(incoming) if incoming.touched)

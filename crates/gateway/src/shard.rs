@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tidegate_policy::balance::mix;
-use tidegate_policy::retry::RetryBudget;
 use tidegate_snapshot::series::ShardCell;
 use tidegate_snapshot::{Live, Shared, Snapshot};
 use tokio::sync::mpsc;
@@ -61,8 +60,6 @@ pub(crate) struct Shard {
     pub(crate) endpoint_queues: EndpointQueues,
     /// How shards tell each other of free places.
     pub(crate) gates: Arc<Gates>,
-    /// Retries that the traffic allows.
-    pub(crate) retry_budget: RefCell<RetryBudget>,
     // An Rc around the Arc: taking the snapshot for a request then costs no atomic operation on a
     // counter that all shards share.
     #[expect(clippy::redundant_allocation)]
@@ -222,7 +219,6 @@ pub(crate) fn run(
         queue: Queue::default(),
         endpoint_queues: EndpointQueues::default(),
         gates,
-        retry_budget: RefCell::new(RetryBudget::full(&snapshot.retry_budget, now_ms)),
         snapshot: RefCell::new(Rc::new(snapshot)),
         random: Cell::new(seed),
         tasks: Cell::new(0),

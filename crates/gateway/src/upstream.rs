@@ -2,8 +2,10 @@
 //! egress proxies.
 
 mod attempts;
+pub(crate) mod breaker;
 pub(crate) mod connect;
 pub(crate) mod egress;
+pub(crate) mod health;
 pub(crate) mod http2;
 pub(crate) mod key;
 pub(crate) mod leg;
@@ -13,6 +15,7 @@ pub(crate) mod pool;
 pub(crate) mod queue;
 
 pub(crate) use attempts::Attempts;
+pub(crate) use breaker::{Passed, pass};
 pub(crate) use key::key;
 pub(crate) use leg::Leg;
-pub(crate) use pick::{Newer, Picked, Want, pick};
+pub(crate) use pick::{Newer, Picked, Want, beside, pick};

@@ -1,51 +1,60 @@
-//! Passive health: when an endpoint that keeps failing is left alone for a while.
+//! Health of endpoints: when one that fails is left alone, and how it comes back.
+//!
+//! - [`Standing`] is the state machine of one endpoint (and of a breaker): admitting, ejected,
+//!   probing. It fits one machine word, so that shards change it by compare-and-swap.
+//! - [`Window`] counts requests and errors, for ejection by percentage. One word as well.
+//! - [`may_eject`] keeps enough of a group in use; [`is_panic`] says when health is ignored.
 
-use std::time::Duration;
+mod cooldown;
+mod standing;
+mod window;
 
-/// When an endpoint is given a pause.
-#[derive(Debug, Clone, Copy)]
-pub struct CooldownPolicy {
-    /// Failures in a row that begin a pause.
-    pub failures: u32,
-    /// How long the pause lasts when the peer does not say.
-    pub period: Duration,
+pub use cooldown::{CooldownPolicy, bounded_pause};
+pub use standing::{Entry, OutlierPolicy, Phase, Standing};
+pub use window::Window;
+
+/// May one more member be ejected, where `out` of `members` are?
+pub fn may_eject(out: usize, members: usize, percent_max: u32) -> bool {
+    (out + 1) * 100 <= members * percent_max as usize
 }
 
-/// Longest pause that a peer's Retry-After may ask for.
-pub const COOLDOWN_MAX: Duration = Duration::from_secs(120);
-
-/// The pause that follows a failure, if any.
-///
-/// `failures_in_a_row` counts this one. A peer that named a Retry-After (429, 503, 529) is left
-/// alone at once for that long.
-pub fn pause_after_failure(
-    policy: &CooldownPolicy,
-    failures_in_a_row: u32,
-    retry_after: Option<Duration>,
-) -> Option<Duration> {
-    if let Some(asked) = retry_after.filter(|asked| !asked.is_zero()) {
-        return Some(asked.min(COOLDOWN_MAX));
-    }
-    (failures_in_a_row >= policy.failures).then_some(policy.period)
+/// Is health ignored, because fewer than `threshold` percent of the members admit?
+pub fn is_panic(admitting: usize, members: usize, threshold: u32) -> bool {
+    admitting * 100 < members * threshold as usize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const POLICY: CooldownPolicy = CooldownPolicy { failures: 3, period: Duration::from_secs(10) };
-
     #[test]
-    fn the_third_failure_in_a_row_begins_a_pause() {
-        assert_eq!(pause_after_failure(&POLICY, 2, None), None);
-        assert_eq!(pause_after_failure(&POLICY, 3, None), Some(POLICY.period));
+    fn no_more_than_the_percentage_of_a_group_is_ejected() {
+        for (out, members, percent, may) in [
+            (0, 1, 50, false),
+            (0, 1, 100, true),
+            (0, 2, 50, true),
+            (1, 2, 50, false),
+            (0, 3, 50, true),
+            (1, 3, 50, false),
+            (1, 4, 50, true),
+            (0, 10, 0, false),
+        ] {
+            assert_eq!(may_eject(out, members, percent), may, "{out} of {members}, {percent} %");
+        }
     }
 
     #[test]
-    fn a_retry_after_begins_a_bounded_pause_at_once() {
-        let asked = |s| pause_after_failure(&POLICY, 1, Some(Duration::from_secs(s)));
-        assert_eq!(asked(7), Some(Duration::from_secs(7)));
-        assert_eq!(asked(86_400), Some(COOLDOWN_MAX));
-        assert_eq!(asked(0), None);
+    fn health_is_ignored_below_the_threshold_only() {
+        for (admitting, members, threshold, panic) in [
+            (0, 3, 0, false),
+            (0, 3, 1, true),
+            (1, 3, 50, true),
+            (2, 3, 50, false),
+            (1, 2, 50, false),
+            (3, 3, 100, false),
+            (2, 3, 100, true),
+        ] {
+            assert_eq!(is_panic(admitting, members, threshold), panic, "{admitting} of {members}");
+        }
     }
 }

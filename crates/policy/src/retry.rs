@@ -60,6 +60,16 @@ impl RetryBudget {
         Self { milli: Self::cap(limits), refilled_ms: now_ms }
     }
 
+    /// What is left, in thousandths of a retry, and when it was last refilled (ms).
+    pub fn parts(self) -> (u64, u64) {
+        (self.milli, self.refilled_ms)
+    }
+
+    /// From its [`RetryBudget::parts`].
+    pub fn from_parts(milli: u64, refilled_ms: u64) -> Self {
+        Self { milli, refilled_ms }
+    }
+
     fn cap(limits: &BudgetLimits) -> u64 {
         u64::from(limits.floor_per_second) * 1000 * Self::BURST_SECONDS + 100_000
     }

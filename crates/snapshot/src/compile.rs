@@ -1,5 +1,6 @@
 //! From what operators wrote to what the data plane reads.
 
+mod health;
 mod listener;
 mod llm;
 mod route;
@@ -13,7 +14,6 @@ use std::time::Duration;
 use tidegate_config as config;
 use tidegate_config::{AddressError, Config, ResolveError};
 use tidegate_policy::admission::AdmissionLimits;
-use tidegate_policy::health::CooldownPolicy;
 use tidegate_policy::retry::{BudgetLimits, RetryPolicy};
 
 use crate::callers::Callers;
@@ -144,10 +144,6 @@ pub fn compile(
         retry_budget: BudgetLimits {
             percent: config.retry.budget_percent,
             floor_per_second: config.retry.budget_min_per_second,
-        },
-        cooldown: CooldownPolicy {
-            failures: config.retry.cooldown.failures.max(1),
-            period: config.retry.cooldown.period,
         },
         config,
     })

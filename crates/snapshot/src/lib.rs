@@ -22,8 +22,8 @@ pub use compile::{CompileError, compile};
 pub use live::Live;
 pub use reason::{Reason, Side};
 pub use types::{
-    Destination, Egress, EgressKind, Endpoint, EndpointQueue, Group, Limits, Listener, Member,
-    Model, Models, Provider, Route, Snapshot, Timeouts, TlsTarget, Traffic,
+    Breaker, Destination, Egress, EgressKind, Endpoint, EndpointQueue, Group, GroupHealth, Limits,
+    Listener, Member, Model, Models, Provider, Route, Snapshot, Timeouts, TlsTarget, Traffic,
 };
 pub use types::{Protocol, ProxyHeader};
 

@@ -1,7 +1,9 @@
 //! Live state that outlives snapshots: gauges, endpoint health, resolved names, series by identity.
 
 mod balancing;
+mod health;
 mod queue;
+mod upstream;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,7 +17,9 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 
+pub use health::{EndpointHealth, Phase};
 pub use queue::QueueLive;
+pub use upstream::UpstreamLive;
 
 use crate::series::{EndpointCell, ModelCell, PerShard, RouteCell, ShardCell};
 use crate::tls::TlsKept;
@@ -57,6 +61,8 @@ pub struct Name {
     pub port: u16,
     /// Last good answer; empty until there was one.
     pub addresses: ArcSwap<Vec<SocketAddr>>,
+    /// Look-ups that failed.
+    pub failures: AtomicU64,
 }
 
 /// What is known of an endpoint across snapshots.
@@ -70,12 +76,8 @@ pub struct EndpointLive {
     pub identity: u64,
     /// Attempts in flight over all shards.
     pub in_flight: CachePadded<AtomicU32>,
-    /// Failures in a row.
-    pub failures: AtomicU32,
-    /// Left alone until this time ([`Live::now_ms`]); 0 = not.
-    pub cooling_until_ms: AtomicU64,
-    /// The active health check says no.
-    pub down: AtomicBool,
+    /// Whether it takes traffic.
+    pub health: EndpointHealth,
     /// Takes nothing new, because somebody said so.
     draining: AtomicBool,
     /// Takes traffic since this time ([`Live::now_ms`]): when it was added or has recovered. A slow
@@ -94,9 +96,9 @@ pub struct EndpointLive {
 }
 
 impl EndpointLive {
-    /// Neither cooling down nor failing its health check.
-    pub fn is_admitting(&self, now_ms: u64) -> bool {
-        !self.down.load(Relaxed) && self.cooling_until_ms.load(Relaxed) <= now_ms
+    /// Neither ejected, nor probing, nor failing its health check.
+    pub fn is_admitting(&self) -> bool {
+        self.health.standing().is_admitting()
     }
 }
 
@@ -126,6 +128,7 @@ struct Tables {
     models: HashMap<String, Arc<ModelSeries>>,
     queues: HashMap<String, Arc<QueueLive>>,
     pools: HashMap<String, u32>,
+    upstreams: HashMap<String, Arc<UpstreamLive>>,
     next_id: u32,
 }
 
@@ -224,9 +227,7 @@ impl Live {
             id: tables.next_id,
             identity: fnv1a(key.as_bytes()),
             in_flight: CachePadded::default(),
-            failures: AtomicU32::new(0),
-            cooling_until_ms: AtomicU64::new(0),
-            down: AtomicBool::new(false),
+            health: EndpointHealth::new(self.now_ms()),
             draining: AtomicBool::new(false),
             since_ms: AtomicU64::new(self.now_ms()),
             weight: AtomicU32::new(EndpointLive::NO_WEIGHT),
@@ -265,6 +266,7 @@ impl Live {
                 host: host.to_owned(),
                 port,
                 addresses: ArcSwap::from_pointee(addresses),
+                failures: AtomicU64::new(0),
             })
         });
         Arc::clone(entry)
@@ -299,6 +301,16 @@ impl Live {
         Arc::clone(entry)
     }
 
+    /// What is known of the upstream with this name; a model's group has `model:` before its own.
+    pub fn upstream(&self, name: &str) -> Arc<UpstreamLive> {
+        let mut tables = self.tables();
+        let entry = tables
+            .upstreams
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(UpstreamLive::new(name, self.shard_count)));
+        Arc::clone(entry)
+    }
+
     /// Forgets what no snapshot or exchange refers to, once a table holds more than [`SERIES_MAX`].
     pub fn forget_unused(&self) {
         let mut tables = self.tables();
@@ -316,6 +328,9 @@ impl Live {
         }
         if tables.models.len() > SERIES_MAX {
             tables.models.retain(|_, m| Arc::strong_count(m) > 1);
+        }
+        if tables.upstreams.len() > SERIES_MAX {
+            tables.upstreams.retain(|_, u| Arc::strong_count(u) > 1);
         }
     }
 
@@ -342,6 +357,13 @@ impl Live {
     /// Queues before endpoints.
     pub fn queues(&self) -> Vec<Arc<QueueLive>> {
         sorted(self.tables().queues.values(), |q| q.upstream.clone())
+    }
+
+    /// Upstreams in use.
+    pub fn upstreams(&self) -> Vec<Arc<UpstreamLive>> {
+        let tables = self.tables();
+        let in_use = tables.upstreams.values().filter(|u| Arc::strong_count(u) > 1);
+        sorted(in_use, |u| u.name.clone())
     }
 
     /// Models with counters.
@@ -374,8 +396,8 @@ mod tests {
     #[test]
     fn an_endpoint_keeps_its_counters_by_identity() {
         let live = Live::new(2);
-        live.endpoint("http://a:1").failures.store(2, Relaxed);
-        assert_eq!(live.endpoint("http://a:1").failures.load(Relaxed), 2);
+        live.endpoint("http://a:1").in_flight.store(2, Relaxed);
+        assert_eq!(live.endpoint("http://a:1").in_flight.load(Relaxed), 2);
         assert_ne!(live.endpoint("http://b:1").id, live.endpoint("http://a:1").id);
     }
 

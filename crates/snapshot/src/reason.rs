@@ -55,6 +55,8 @@ pub enum Reason {
     EndpointsFull,
     /// Waited for an endpoint below its `connections_max` for longer than it may take.
     EndpointQueueTimeout,
+    /// The upstream's breaker is open, or it has as many requests as it may.
+    BreakerOpen,
     /// The endpoint's name has no address.
     NameUnresolved,
     /// The TCP connection to the endpoint failed.
@@ -112,6 +114,7 @@ impl Reason {
         Self::NoEndpoint,
         Self::EndpointsFull,
         Self::EndpointQueueTimeout,
+        Self::BreakerOpen,
         Self::NameUnresolved,
         Self::ConnectFailed,
         Self::ConnectTimeout,
@@ -151,6 +154,7 @@ impl Reason {
             Self::NoEndpoint => "no_endpoint",
             Self::EndpointsFull => "endpoints_full",
             Self::EndpointQueueTimeout => "endpoint_queue_timeout",
+            Self::BreakerOpen => "breaker_open",
             Self::NameUnresolved => "name_unresolved",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
@@ -214,7 +218,8 @@ impl Reason {
             | Self::EndpointsFull
             | Self::EndpointQueueTimeout
             | Self::EndpointDrained
-            | Self::NoEndpoint => 503,
+            | Self::NoEndpoint
+            | Self::BreakerOpen => 503,
             Self::ConnectTimeout
             | Self::FirstTokenTimeout
             | Self::BetweenTokensTimeout
@@ -246,7 +251,8 @@ impl Reason {
             | Self::EndpointsFull
             | Self::EndpointQueueTimeout
             | Self::EndpointDrained
-            | Self::NoEndpoint => ErrorKind::Overloaded,
+            | Self::NoEndpoint
+            | Self::BreakerOpen => ErrorKind::Overloaded,
             _ if self.side() == Side::Downstream => ErrorKind::InvalidRequest,
             _ => ErrorKind::Upstream,
         }

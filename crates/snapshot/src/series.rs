@@ -210,6 +210,12 @@ pub struct ShardCell {
     pub retries: Counter,
     /// Retries not made because the budget was empty.
     pub retries_denied: Counter,
+    /// Times that too few endpoints of an upstream admitted, so that health was ignored.
+    pub panics: Counter,
+    /// Second attempts beside one that was slow.
+    pub hedges: Counter,
+    /// Second attempts that answered first.
+    pub hedges_won: Counter,
     /// Heartbeats written into silent streams.
     pub heartbeats: Counter,
     /// Client connections that speak HTTP/2, now.

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use tidegate_config::Config;
 use tidegate_policy::admission::AdmissionLimits;
-use tidegate_policy::health::CooldownPolicy;
 use tidegate_policy::retry::{BudgetLimits, RetryPolicy};
 use tidegate_policy::route::RouteTable;
 
@@ -19,7 +18,8 @@ pub use listener::Listener;
 pub use llm::{Model, Models, Provider};
 pub use route::{Destination, Route};
 pub use upstream::{
-    Egress, EgressKind, Endpoint, EndpointQueue, Group, Member, TlsTarget, Traffic,
+    Breaker, Egress, EgressKind, Endpoint, EndpointQueue, Group, GroupHealth, Member, TlsTarget,
+    Traffic,
 };
 pub use upstream::{Protocol, ProxyHeader};
 
@@ -56,8 +56,6 @@ pub struct Snapshot {
     pub retry: RetryPolicy,
     /// How many repeats the traffic allows.
     pub retry_budget: BudgetLimits,
-    /// When a failing endpoint is left alone.
-    pub cooldown: CooldownPolicy,
 }
 
 /// Limits in the units of the gauges that they bound.

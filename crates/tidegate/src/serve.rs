@@ -118,7 +118,11 @@ impl Server {
         let snapshot = compile(Arc::new(config), &live, 1)
             .map_err(|error| Failure::User(error.to_string()))?;
         let shared = Arc::new(Shared::new(snapshot, live));
-        tidegate_control::resolve_once(&shared.live, FIRST_NAMES);
+        tidegate_control::resolve_once(
+            &shared.live,
+            &shared.snapshot.load().config.resolver,
+            FIRST_NAMES,
+        );
         let control = Control::start(Arc::clone(&shared), options)
             .map_err(|error| Failure::User(error.to_string()))?;
         let gateway = Gateway::start(&shared, std::mem::take(&mut inherited.listeners))

@@ -1,8 +1,6 @@
 //! Whether upstreams make sense.
 
-use super::{
-    Check, MEMBERS_MAX, balance, connections_max, is_name, is_request_target, unique_names,
-};
+use super::{Check, MEMBERS_MAX, balance, connections_max, health, is_name, unique_names};
 use crate::address::EndpointAddress;
 use crate::model::{Config, Upstream, UpstreamProtocol};
 use crate::reader::below;
@@ -113,16 +111,5 @@ fn upstream(check: &mut Check, path: &str, upstream: &Upstream) {
     });
     unique_names(check, names);
     balance::balance(check, path, upstream);
-    if let Some(health) = &upstream.health {
-        let path = below(path, "health");
-        if !health.path.starts_with('/') || !is_request_target(&health.path) {
-            check.problem(&below(&path, "path"), "must begin with \"/\" and hold no spaces");
-        }
-        check.deadline(&below(&path, "interval"), health.interval);
-        check.deadline(&below(&path, "timeout"), health.timeout);
-        if health.timeout > health.interval {
-            check.problem(&below(&path, "timeout"), "must not be more than the interval");
-        }
-        check.within(&below(&path, "failures"), &health.failures, 1..=1000);
-    }
+    health::upstream(check, path, upstream);
 }

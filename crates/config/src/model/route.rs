@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::health::Hedge;
+
 /// A match and where it leads: `llm: true` or an `upstream`, exactly one. The longest matching path
 /// wins; a route with a host beats one without.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -19,10 +21,20 @@ pub struct Route {
     pub llm: bool,
     /// Leads to this upstream.
     pub upstream: Option<String>,
+    /// Asks a second endpoint where the first one is slow. For requests without a body whose method
+    /// may be repeated.
+    pub hedge: Option<Hedge>,
 }
 
 impl Default for Route {
     fn default() -> Self {
-        Self { name: None, host: None, path: "/".to_owned(), llm: false, upstream: None }
+        Self {
+            name: None,
+            host: None,
+            path: "/".to_owned(),
+            llm: false,
+            upstream: None,
+            hedge: None,
+        }
     }
 }

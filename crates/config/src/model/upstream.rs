@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Queue;
 use super::balance::{Balance, Hash};
+use super::health::{Breaker, Health, Outlier};
 use crate::duration::{self, DurationText};
 
 /// A named group of endpoints that give the same service.
@@ -37,6 +38,17 @@ pub struct Upstream {
     /// Probes of the endpoints. Absent: none are sent.
     #[serde(default)]
     pub health: Option<Health>,
+    /// When an endpoint that fails its traffic is left alone.
+    #[serde(default)]
+    pub outlier: Outlier,
+    /// Health is ignored while fewer than this percentage of the endpoints admit. 0: while none
+    /// does.
+    #[serde(default)]
+    #[schemars(range(max = 100))]
+    pub panic_threshold: u32,
+    /// When the whole upstream is given a rest. Absent: never.
+    #[serde(default)]
+    pub breaker: Option<Breaker>,
     /// PEM file of certificate authorities to trust instead of the system's: the short form of
     /// `tls: { ca }`.
     #[serde(default)]
@@ -155,37 +167,6 @@ impl Endpoint {
             priority: 0,
             zone: None,
             draining: false,
-        }
-    }
-}
-
-/// Probes of an upstream's endpoints.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(default)]
-#[schemars(deny_unknown_fields)]
-pub struct Health {
-    /// What is asked for with GET.
-    pub path: String,
-    /// Between two probes.
-    #[serde(serialize_with = "duration::serialize")]
-    #[schemars(with = "DurationText")]
-    pub interval: Duration,
-    /// One probe's deadline.
-    #[serde(serialize_with = "duration::serialize")]
-    #[schemars(with = "DurationText")]
-    pub timeout: Duration,
-    /// Failed probes in a row before the endpoint is left out.
-    #[schemars(range(min = 1, max = 1000))]
-    pub failures: u32,
-}
-
-impl Default for Health {
-    fn default() -> Self {
-        Self {
-            path: "/".to_owned(),
-            interval: Duration::from_secs(30),
-            timeout: Duration::from_secs(5),
-            failures: 3,
         }
     }
 }

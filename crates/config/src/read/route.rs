@@ -1,5 +1,6 @@
 //! The located tree to the model: routes.
 
+use super::health;
 use crate::model::Route;
 use crate::reader::{Reader, Value, set};
 
@@ -27,6 +28,9 @@ fn route(reader: &mut Reader, value: &Value) -> Route {
     }
     if let Some(value) = fields.take(reader, "upstream") {
         route.upstream = reader.text(&value);
+    }
+    if let Some(value) = fields.section(reader, "hedge") {
+        route.hedge = health::hedge(reader, &value);
     }
     reader.finish(fields);
     route

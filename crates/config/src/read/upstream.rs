@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::balance;
-use crate::model::{Balance, Endpoint, Hash, Health, Upstream};
-use crate::model::{ProxyHeader, UpstreamProtocol, UpstreamTls};
+use super::{balance, health};
+use crate::model::{
+    Balance, Endpoint, Hash, Outlier, ProxyHeader, Upstream, UpstreamProtocol, UpstreamTls,
+};
 use crate::reader::{Reader, Value, set};
 use crate::tree::Kind;
 
@@ -24,6 +25,9 @@ fn upstream(reader: &mut Reader, value: &Value) -> Upstream {
         slow_start: Duration::ZERO,
         zone: None,
         health: None,
+        outlier: Outlier::default(),
+        panic_threshold: 0,
+        breaker: None,
         ca_file: None,
         protocol: UpstreamProtocol::default(),
         tls: None,
@@ -52,7 +56,16 @@ fn upstream(reader: &mut Reader, value: &Value) -> Upstream {
         upstream.zone = reader.text(&value);
     }
     if let Some(value) = fields.section(reader, "health") {
-        upstream.health = health(reader, &value);
+        upstream.health = health::health(reader, &value);
+    }
+    if let Some(value) = fields.section(reader, "outlier") {
+        health::outlier(reader, &value, &mut upstream.outlier);
+    }
+    if let Some(value) = fields.take(reader, "panic_threshold") {
+        set(&mut upstream.panic_threshold, reader.number(&value));
+    }
+    if let Some(value) = fields.section(reader, "breaker") {
+        upstream.breaker = health::breaker(reader, &value);
     }
     if let Some(value) = fields.take(reader, "ca_file") {
         upstream.ca_file = reader.text(&value).map(Into::into);
@@ -120,22 +133,4 @@ fn endpoint(reader: &mut Reader, value: &Value) -> Endpoint {
     }
     reader.finish(fields);
     endpoint
-}
-
-fn health(reader: &mut Reader, value: &Value) -> Option<Health> {
-    let mut health = Health::default();
-    let mut fields = reader.fields(value, "Health")?;
-    if let Some(value) = fields.take(reader, "path") {
-        set(&mut health.path, reader.text(&value));
-    }
-    for (key, place) in [("interval", &mut health.interval), ("timeout", &mut health.timeout)] {
-        if let Some(value) = fields.take(reader, key) {
-            set(place, reader.duration(&value));
-        }
-    }
-    if let Some(value) = fields.take(reader, "failures") {
-        set(&mut health.failures, reader.number(&value));
-    }
-    reader.finish(fields);
-    Some(health)
 }

@@ -141,7 +141,7 @@ fn state_of(admin: &Admin, live: &Arc<EndpointLive>) -> Value {
     let sum = |count: &dyn Fn(&EndpointCell) -> u64| -> u64 { live.cells.iter().map(count).sum() };
     let closes = live.close_at_ms.load(Relaxed);
     json!({
-        "admitting": live.is_admitting(now) && !live.is_draining(),
+        "admitting": live.is_admitting() && !live.is_draining(),
         "draining": live.is_draining(),
         "closes_in_ms": (closes > 0).then(|| closes.saturating_sub(now)),
         "in_flight": live.in_flight.load(Relaxed),

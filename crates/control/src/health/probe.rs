@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tidegate_config::Health;
 use tidegate_snapshot::Endpoint;
 use tidegate_wire::http1::head::{HeadError, HeadLimits, Method, ResponseHead, parse_response};
 use tidegate_wire::http1::write::put_field;
@@ -41,38 +42,47 @@ pub(super) enum ProbeError {
     Timeout(Duration),
 }
 
-/// Asks an endpoint for `path`; 2xx and 3xx are well.
-pub(super) async fn probe(
-    endpoint: &Endpoint,
-    path: &str,
-    within: Duration,
-) -> Result<(), ProbeError> {
-    let status = timeout(within, ask(endpoint, path, within))
-        .await
-        .map_err(|_| ProbeError::Timeout(within))??;
-    if (200..400).contains(&status) { Ok(()) } else { Err(ProbeError::Status(status)) }
+/// Asks an endpoint whether it is well: a status that is expected (2xx and 3xx, where none is
+/// named), or, for a TCP check, a connection that opens.
+pub(super) async fn probe(endpoint: &Endpoint, settings: &Health) -> Result<(), ProbeError> {
+    let within = settings.timeout;
+    timeout(within, ask(endpoint, settings)).await.map_err(|_| ProbeError::Timeout(within))?
 }
 
-async fn ask(endpoint: &Endpoint, path: &str, within: Duration) -> Result<u16, ProbeError> {
+fn judge(settings: &Health, status: u16) -> Result<(), ProbeError> {
+    let expected = if settings.status.is_empty() {
+        (200..400).contains(&status)
+    } else {
+        settings.status.contains(&u32::from(status))
+    };
+    if expected { Ok(()) } else { Err(ProbeError::Status(status)) }
+}
+
+async fn ask(endpoint: &Endpoint, settings: &Health) -> Result<(), ProbeError> {
     let addresses = endpoint.name.addresses.load_full();
-    let stream = connect(&addresses, within).await?;
+    let stream = connect(&addresses, settings.timeout).await?;
+    if settings.tcp {
+        return Ok(());
+    }
+    let path = settings.path.as_str();
     let mut request = format!("GET {path} HTTP/1.1\r\n").into_bytes();
     put_field(&mut request, b"Host", endpoint.authority.as_bytes());
     put_field(&mut request, b"User-Agent", b"tidegate-health");
     put_field(&mut request, b"Accept", b"*/*");
     put_field(&mut request, b"Connection", b"close");
     request.extend_from_slice(b"\r\n");
-    match &endpoint.tls {
-        None => status_of(stream, &request).await,
+    let status = match &endpoint.tls {
+        None => status_of(stream, &request).await?,
         Some(tls) => {
             let connector = TlsConnector::from(tls.config.clone());
             let stream = connector
                 .connect(tls.server_name.clone(), stream)
                 .await
                 .map_err(ProbeError::Tls)?;
-            status_of(stream, &request).await
+            status_of(stream, &request).await?
         }
-    }
+    };
+    judge(settings, status)
 }
 
 /// The first address that accepts; each has an equal share of the time.

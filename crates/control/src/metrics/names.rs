@@ -90,6 +90,21 @@ pub(super) const RETRIES_DENIED: Metric = counter(
     &[],
     "Retries that were not made because the retry budget was empty.",
 );
+pub(super) const HEDGES: Metric = counter(
+    "tidegate_hedges_total",
+    &[],
+    "Second attempts that were begun beside one that was slow to answer.",
+);
+pub(super) const HEDGES_WON: Metric = counter(
+    "tidegate_hedges_won_total",
+    &[],
+    "Second attempts that answered before the first one.",
+);
+pub(super) const PANICS: Metric = counter(
+    "tidegate_upstream_panics_total",
+    &[],
+    "Times that too few endpoints of an upstream admitted, so that health was ignored.",
+);
 pub(super) const HEARTBEATS: Metric =
     counter("tidegate_heartbeats_total", &[], "Heartbeats written into silent event streams.");
 
@@ -167,6 +182,38 @@ pub(super) const ENDPOINT_QUEUE_WAITING: Metric = gauge(
     &["upstream"],
     "Exchanges that wait for an endpoint below its connections_max.",
 );
+pub(super) const UPSTREAM_STATE: Metric = gauge(
+    "tidegate_upstream_state",
+    &["endpoint", "state"],
+    "1 for the state that the endpoint is in: admitting, probing or ejected.",
+);
+pub(super) const EJECTIONS: Metric = counter(
+    "tidegate_upstream_ejections_total",
+    &["endpoint"],
+    "Times that an endpoint was ejected for its errors.",
+);
+pub(super) const BREAKER_STATE: Metric = gauge(
+    "tidegate_breaker_state",
+    &["upstream", "state"],
+    "1 for the state that the breaker is in: closed, half_open or open.",
+);
+pub(super) const BREAKER_OPENED: Metric = counter(
+    "tidegate_breaker_opened_total",
+    &["upstream"],
+    "Times that the breaker of an upstream opened.",
+);
+pub(super) const PANICKING: Metric = gauge(
+    "tidegate_upstream_panicking",
+    &["upstream"],
+    "1: too few endpoints admit, so that health is ignored.",
+);
+pub(super) const NAME_ADDRESSES: Metric =
+    gauge("tidegate_name_addresses", &["name"], "Addresses that a name has.");
+pub(super) const NAME_FAILURES: Metric = counter(
+    "tidegate_name_failures_total",
+    &["name"],
+    "Look-ups of a name that failed; its last good answer stays in use.",
+);
 
 // What is held now, and how much of it may be.
 pub(super) const CONNECTIONS: Metric =
@@ -231,7 +278,7 @@ pub(super) const UPTIME: Metric =
 
 /// All of them, in the order of the page.
 #[cfg(test)]
-pub(super) const ALL: [&Metric; 51] = [
+pub(super) const ALL: [&Metric; 61] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &REPLY_BYTES,
@@ -243,6 +290,9 @@ pub(super) const ALL: [&Metric; 51] = [
     &PROXY_PROTOCOL_REFUSED,
     &RETRIES,
     &RETRIES_DENIED,
+    &HEDGES,
+    &HEDGES_WON,
+    &PANICS,
     &HEARTBEATS,
     &H2_CONNECTIONS,
     &H2_STREAMS_OPEN,
@@ -262,6 +312,13 @@ pub(super) const ALL: [&Metric; 51] = [
     &UPSTREAM_ADMITTING,
     &ENDPOINT_QUEUE,
     &ENDPOINT_QUEUE_WAITING,
+    &UPSTREAM_STATE,
+    &EJECTIONS,
+    &BREAKER_STATE,
+    &BREAKER_OPENED,
+    &PANICKING,
+    &NAME_ADDRESSES,
+    &NAME_FAILURES,
     &CONNECTIONS,
     &CONNECTIONS_LIMIT,
     &IN_FLIGHT,

@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
@@ -34,7 +33,7 @@ fn health<'c>(config: &'c mut Config, upstream: &str) -> &'c mut tidegate_config
 }
 
 fn is_down(shared: &Shared, url: &str) -> bool {
-    shared.live.endpoint(url).down.load(SeqCst)
+    shared.live.endpoint(url).health.standing().is_down()
 }
 
 fn run(shared: &Arc<Shared>) -> Control {
@@ -55,6 +54,39 @@ fn an_endpoint_goes_down_after_failures_in_a_row_and_comes_back_with_one_success
         endpoint.answer(302, 1);
         assert!(!is_down(&shared, &url), "{failing}");
     }
+    control.stop();
+}
+
+#[test]
+fn only_the_statuses_that_are_expected_are_good() {
+    let endpoint = Endpoint::start(204);
+    let url = format!("http://{}", endpoint.address);
+    let mut config = checked(&url);
+    health(&mut config, "app").status = vec![204, 404];
+    let shared = in_force(config);
+    let control = run(&shared);
+    endpoint.answer(200, 3);
+    assert!(is_down(&shared, &url));
+    endpoint.answer(404, 1);
+    assert!(!is_down(&shared, &url));
+    control.stop();
+}
+
+#[test]
+fn a_tcp_check_wants_a_connection_and_nothing_else() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut config = checked(&url);
+    health(&mut config, "app").tcp = true;
+    let shared = in_force(config);
+    let control = run(&shared);
+    for _ in 0..4 {
+        let (mut stream, _) = listener.accept().unwrap();
+        assert_eq!(read_head(&mut stream), "", "nothing is asked");
+    }
+    assert!(!is_down(&shared, &url));
+    drop(listener);
+    eventually("it goes down", || is_down(&shared, &url));
     control.stop();
 }
 
@@ -150,7 +182,7 @@ fn https(address: SocketAddr, pem: &str) -> (Arc<Shared>, String) {
     config.upstreams["app"].ca_file = Some(Path::new(&ca_file).to_owned());
     let shared = in_force(config);
     std::fs::remove_file(&ca_file).unwrap();
-    resolve_once(&shared.live, PATIENCE);
+    resolve_once(&shared.live, &shared.snapshot.load().config.resolver, PATIENCE);
     (shared, url)
 }
 

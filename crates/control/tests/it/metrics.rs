@@ -82,7 +82,7 @@ fn every_line_parses_and_the_numbers_are_the_cells_summed() {
     endpoint.cells.of(0).attempts.add(2);
     endpoint.cells.of(1).failures[Reason::ConnectFailed as usize].add(2);
     endpoint.in_flight.store(4, Relaxed);
-    endpoint.down.store(true, Relaxed);
+    endpoint.health.checked(true, 0);
     live.shards.of(1).lag_us.store(1_500, Relaxed);
     let (control, admin) = start(&shared);
     let reply = get(admin, "/metrics");

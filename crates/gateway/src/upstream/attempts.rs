@@ -4,7 +4,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tidegate_policy::retry::backoff;
-use tidegate_snapshot::{Reason, Snapshot};
+use tidegate_snapshot::{Group, Reason, Snapshot};
 
 use super::{Picked, Want};
 use crate::client::Client;
@@ -36,6 +36,7 @@ impl Attempts {
         &mut self,
         shard: &Shard,
         snapshot: &Snapshot,
+        group: &Group,
         index: usize,
         committed: bool,
         error: ProxyError,
@@ -60,7 +61,8 @@ impl Attempts {
             return Err(error);
         }
         let now = shard.timers.now_ms();
-        if !shard.retry_budget.borrow_mut().withdraw(&snapshot.retry_budget, now) {
+        let limits = &snapshot.retry_budget;
+        if !group.live.budget(shard.index, limits, now, |budget| budget.withdraw(limits, now)) {
             shard.cell().retries_denied.add(1);
             return Err(error);
         }
@@ -86,6 +88,16 @@ impl Attempts {
             return Err(self.last.take().unwrap_or_else(|| ProxyError::new(Reason::NoEndpoint)));
         };
         sleep(client, wait).await
+    }
+
+    /// Has nothing been tried yet?
+    pub(crate) fn is_first(&self) -> bool {
+        self.count == 0 && self.stale == 0
+    }
+
+    /// Asks this member only when there is nobody else.
+    pub(crate) fn avoid(&mut self, index: usize) {
+        self.want.tried |= 1 << (index & 63);
     }
 
     /// What to answer with when nothing more can be picked.

@@ -46,7 +46,7 @@ pub(crate) async fn connect(
 }
 
 /// The PROXY header that begins a connection for this caller; empty where none is wanted.
-fn proxy_header(endpoint: &Endpoint, client: &Client) -> Vec<u8> {
+pub(crate) fn proxy_header(endpoint: &Endpoint, client: &Client) -> Vec<u8> {
     let mut header = Vec::new();
     let Some(version) = endpoint.proxy_header else { return header };
     match (version, client.stream_address()) {
@@ -59,7 +59,7 @@ fn proxy_header(endpoint: &Endpoint, client: &Client) -> Vec<u8> {
 }
 
 /// Opens a connection; who calls this sets its deadline. `header` goes out before anything else.
-pub(super) async fn open(
+pub(crate) async fn open(
     endpoint: &Endpoint,
     turn: u64,
     header: Vec<u8>,

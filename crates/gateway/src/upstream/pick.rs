@@ -1,17 +1,18 @@
 //! Which endpoint takes the next attempt.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::Instant;
 
 use tidegate_config::Priority;
-use tidegate_policy::balance::{self, Algorithm, Turn};
+use tidegate_policy::balance::{self, Algorithm, Candidate, Turn};
+use tidegate_policy::health::Entry;
 use tidegate_snapshot::live::{EndpointLive, QueueLive};
 use tidegate_snapshot::{Endpoint, Group, Member, Reason, Snapshot, Traffic};
 
-use super::{Attempts, queue};
+use super::{Attempts, health, queue};
 use crate::client::Client;
 use crate::error::ProxyError;
 use crate::route::Call;
@@ -31,7 +32,7 @@ pub(crate) struct Picked<'p> {
     /// When it was picked, where the balance looks at latencies.
     pub(crate) timed: Option<Instant>,
     index: usize,
-    _lease: Lease,
+    pub(super) lease: Lease,
 }
 
 /// What an exchange asks of balancing.
@@ -66,6 +67,10 @@ pub(crate) type Newer = OnceCell<Rc<Arc<Snapshot>>>;
 pub(super) struct Lease {
     live: Arc<EndpointLive>,
     offers: Option<(Rc<Shard>, Arc<QueueLive>)>,
+    /// What the outcome will say about the endpoint.
+    pub(super) entry: Entry,
+    /// The endpoint's health knows how it went.
+    pub(super) told: Cell<bool>,
 }
 
 impl Lease {
@@ -84,13 +89,18 @@ impl Lease {
         }
         let queue = group.queue.as_ref();
         let offers = queue.map(|queue| (Rc::clone(shard), Arc::clone(&queue.live)));
-        Some(Self { live: Arc::clone(&endpoint.live), offers })
+        let told = Cell::new(false);
+        Some(Self { live: Arc::clone(&endpoint.live), offers, entry: Entry::Admitted, told })
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.live.in_flight.fetch_sub(1, AcqRel);
+        if self.entry == Entry::Trial && !self.told.get() {
+            // The trial ended without a verdict: the next one may try at once.
+            self.live.health.give_up_trial(0);
+        }
         if let Some((shard, queue)) = &self.offers
             && queue.waiting() > 0
         {
@@ -125,10 +135,14 @@ pub(super) fn choose(
         Turn { cursor: turns.value(), random: shard.random(), key: want.key, ..Turn::default() };
     turns.add(1);
     let count = group.members.len();
-    let member = |index| group.candidate(law.algorithm, index, now);
+    let mut usable = health::usable(shard, group, now);
     // Members that another shard filled while we looked.
     let mut filled = 0u64;
     loop {
+        let member = |index: usize| Candidate {
+            admitting: usable & (1 << (index & 63)) != 0,
+            ..group.candidate(law.algorithm, index, now)
+        };
         let pass = |avoided: u64, ignore_health: bool| {
             let turn = Turn { avoided: avoided | filled, ignore_health, ..turn };
             balance::pick(&law, count, &turn, member)
@@ -145,19 +159,28 @@ pub(super) fn choose(
             })
         };
         let untried = want.tried | want.excluded;
-        let index = match pass(untried, false) {
-            Some(index) => index,
+        let (index, forced) = match pass(untried, false) {
+            Some(index) => (index, usable == u64::MAX),
             None if is_full(untried, false) => return Err(Missed::Full),
             None => match pass(untried, true).or_else(|| pass(want.excluded, true)) {
-                Some(index) => index,
+                Some(index) => (index, true),
                 None if is_full(want.excluded, true) => return Err(Missed::Full),
                 None => return Err(Missed::Nobody),
             },
         };
         let Some(chosen) = group.members.get(index) else { return Err(Missed::Nobody) };
-        match Lease::take(shard, group, &chosen.endpoint) {
-            Some(lease) => return Ok((index, lease)),
-            None => filled |= 1 << (index & 63),
+        let bit = 1 << (index & 63);
+        let Some(mut lease) = Lease::take(shard, group, &chosen.endpoint) else {
+            filled |= bit;
+            continue;
+        };
+        match health::enter(&chosen.endpoint, forced, now) {
+            Some(entry) => {
+                lease.entry = entry;
+                return Ok((index, lease));
+            }
+            // Another exchange has just begun its trial.
+            None => usable &= !bit,
         }
     }
 }
@@ -190,6 +213,21 @@ pub(crate) async fn pick<'p>(
         (Missed::Full, None) => Err(attempts.give_up(full(group))),
         (Missed::Nobody, _) => Err(attempts.give_up(nobody(group))),
     }
+}
+
+/// Picks an endpoint that has not been tried, for an attempt beside another one. Nobody waits for it.
+pub(crate) fn beside<'p>(
+    shard: &Rc<Shard>,
+    group: &'p Group,
+    attempts: &Attempts,
+    newer: &'p Newer,
+) -> Option<Picked<'p>> {
+    let group = in_force(group, newer);
+    let (index, lease) = choose(shard, group, &attempts.want).ok()?;
+    if attempts.want.tried & (1 << (index & 63)) != 0 {
+        return None;
+    }
+    Picked::of(group, index, lease, attempts.want.traffic).ok()
 }
 
 /// The group, as of the configuration that the exchange has moved on to.
@@ -227,7 +265,7 @@ impl<'p> Picked<'p> {
             member,
             timed: timed.then(Instant::now),
             index,
-            _lease: lease,
+            lease,
         })
     }
 }

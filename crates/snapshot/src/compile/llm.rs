@@ -11,7 +11,7 @@ use tidegate_dialect::vendors::{Auth, TRANSLATIONS};
 use tidegate_policy::balance::Algorithm;
 
 use super::upstream::{EndpointParts, bounded, endpoint};
-use super::{CompileError, ms};
+use super::{CompileError, health, ms};
 use crate::live::Live;
 use crate::series::PerShard;
 use crate::tls::{ClientTls, TlsConfigs};
@@ -176,6 +176,8 @@ fn model(
             queue: None,
             members: bounded(place, members)?,
             turns: PerShard::new(live.shard_count()),
+            live: live.upstream(&format!("model:{}", entry.name)),
+            health: health::model(&config.retry.cooldown),
         };
         groups.push((from, Arc::new(group)));
     }

@@ -7,7 +7,7 @@ use tidegate_config as config;
 use tidegate_config::Config;
 use tidegate_policy::route::{RouteKey, RouteTable};
 
-use super::CompileError;
+use super::{CompileError, ms};
 use crate::live::Live;
 use crate::types::{Destination, Group, Route};
 
@@ -39,7 +39,8 @@ pub(super) fn routes(
         };
         keys.push(RouteKey { host: route.host.clone(), path: route.path.clone() });
         let name = format!("{}{}", route.host.as_deref().unwrap_or_default(), route.path);
-        routes.push(Arc::new(Route { to, series: live.route(&name) }));
+        let hedge_ms = route.hedge.as_ref().map(|hedge| ms(hedge.after));
+        routes.push(Arc::new(Route { to, hedge_ms, series: live.route(&name) }));
     }
     Ok((RouteTable::build(keys), routes))
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 
@@ -11,7 +12,7 @@ use tidegate_config as config;
 use tidegate_config::{Config, EndpointAddress, HttpUrl};
 use tidegate_policy::balance::{Algorithm, MaglevTable};
 
-use super::{CompileError, ms, parsed};
+use super::{CompileError, health, ms, parsed};
 use crate::live::Live;
 use crate::live::Name;
 use crate::series::PerShard;
@@ -113,7 +114,12 @@ fn unix_endpoint(parts: &EndpointParts<'_>, path: &str, live: &Live) -> Endpoint
     let path = path.strip_prefix('@').map_or_else(|| path.to_owned(), |name| format!("\0{name}"));
     Endpoint {
         live: live.endpoint(&key),
-        name: Arc::new(Name { host: key.clone(), port: 0, addresses: ArcSwap::default() }),
+        name: Arc::new(Name {
+            host: key.clone(),
+            port: 0,
+            addresses: ArcSwap::default(),
+            failures: AtomicU64::new(0),
+        }),
         unix: Some(PathBuf::from(path).into_boxed_path()),
         pool: live.pool(&pool_key(parts, &key, protocol)),
         protocol,
@@ -219,6 +225,8 @@ pub(super) fn upstreams(
             }),
             members,
             turns: PerShard::new(live.shard_count()),
+            live: live.upstream(name),
+            health: health::group(upstream),
         };
         groups.insert(name.clone(), Arc::new(group));
     }

@@ -10,6 +10,8 @@ use crate::live::RouteSeries;
 pub struct Route {
     /// Where requests go.
     pub to: Destination,
+    /// A second endpoint is asked where the first has not answered within this time (ms).
+    pub hedge_ms: Option<u64>,
     /// Counters.
     pub series: Arc<RouteSeries>,
 }

@@ -9,9 +9,10 @@ use rustls_pki_types::ServerName;
 use tidegate_config::HashBy;
 use tidegate_policy::balance::slow_start::ramp;
 use tidegate_policy::balance::{Algorithm, Candidate, Law, MEMBERS_MAX, MaglevTable};
+use tidegate_policy::health::OutlierPolicy;
 
 use super::{Provider, Timeouts};
-use crate::live::{EndpointLive, Name, QueueLive};
+use crate::live::{EndpointLive, Name, QueueLive, UpstreamLive};
 use crate::series::{Counter, PerShard};
 
 /// Endpoints that can take each other's place.
@@ -39,6 +40,30 @@ pub struct Group {
     pub members: Vec<Member>,
     /// Picks made, per shard: the turns of algorithms that go round.
     pub turns: PerShard<Counter>,
+    /// State across snapshots.
+    pub live: Arc<UpstreamLive>,
+    /// When its health makes it leave out whom.
+    pub health: GroupHealth,
+}
+
+/// How a group treats members that fail.
+#[derive(Debug, Clone)]
+pub struct GroupHealth {
+    /// When a member is ejected, and for how long.
+    pub outlier: OutlierPolicy,
+    /// Health is ignored below this percentage of members that admit; 0: when none does.
+    pub panic_threshold: u32,
+    /// When the whole group rests.
+    pub breaker: Option<Breaker>,
+}
+
+/// When a whole group rests.
+#[derive(Debug, Clone, Copy)]
+pub struct Breaker {
+    /// Exchanges in flight at most, over all shards.
+    pub requests: u32,
+    /// When it opens, and for how long.
+    pub opens: OutlierPolicy,
 }
 
 /// The queue before endpoints that are at their cap.
@@ -102,7 +127,7 @@ impl Group {
             identity: live.identity,
             draining: member.draining || live.is_draining(),
             full: in_flight >= member.endpoint.connections_max,
-            admitting: live.is_admitting(now_ms),
+            admitting: live.is_admitting(),
         }
     }
 }

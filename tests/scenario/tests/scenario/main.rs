@@ -13,6 +13,7 @@ mod failover;
 mod first_answer;
 mod framing;
 mod h2;
+mod health;
 mod leaks;
 mod lifecycle;
 mod limits;
