@@ -1,20 +1,25 @@
-//! One health probe: connect, GET, read the head of the reply.
+//! One health probe: connect, GET, read the head of the reply, the way that traffic takes.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::Request;
 use tidegate_config::Health;
-use tidegate_snapshot::Endpoint;
+use tidegate_snapshot::{Endpoint, Protocol, ProxyHeader};
 use tidegate_wire::http1::head::{HeadError, HeadLimits, Method, ResponseHead, parse_response};
 use tidegate_wire::http1::write::put_field;
+use tidegate_wire::proxy_protocol::write_v2_local;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 /// Interim replies (1xx) before the real one.
 const INTERIM_MAX: usize = 8;
+
+/// What probes call themselves.
+const AGENT: &str = "tidegate-health";
 
 /// Bytes read at once.
 const READ_BYTES: usize = 2048;
@@ -36,6 +41,10 @@ pub(super) enum ProbeError {
     Reply(#[from] HeadError),
     #[error("too many interim replies")]
     Interim,
+    #[error("HTTP/2: {0}")]
+    Http2(#[from] h2::Error),
+    #[error("no request can be made for it: {0}")]
+    Request(#[from] http::Error),
     #[error("answered with status {0}")]
     Status(u16),
     #[error("no reply within {0:?}")]
@@ -59,30 +68,91 @@ fn judge(settings: &Health, status: u16) -> Result<(), ProbeError> {
 }
 
 async fn ask(endpoint: &Endpoint, settings: &Health) -> Result<(), ProbeError> {
-    let addresses = endpoint.name.addresses.load_full();
-    let stream = connect(&addresses, settings.timeout).await?;
+    match &endpoint.unix {
+        Some(path) => {
+            let stream = UnixStream::connect(path).await.map_err(ProbeError::Connect)?;
+            over(stream, endpoint, settings).await
+        }
+        None => {
+            let addresses = endpoint.name.addresses.load_full();
+            over(connect(&addresses, settings.timeout).await?, endpoint, settings).await
+        }
+    }
+}
+
+/// Asks over a connection that has opened, in the way that traffic takes.
+async fn over(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    endpoint: &Endpoint,
+    settings: &Health,
+) -> Result<(), ProbeError> {
     if settings.tcp {
         return Ok(());
     }
+    // A probe comes from nobody but us.
+    let mut header = Vec::new();
+    match endpoint.proxy_header {
+        None => {}
+        Some(ProxyHeader::V1) => header.extend_from_slice(b"PROXY UNKNOWN\r\n"),
+        Some(ProxyHeader::V2) => write_v2_local(&mut header),
+    }
+    if !header.is_empty() {
+        stream.write_all(&header).await.map_err(ProbeError::Connection)?;
+    }
     let path = settings.path.as_str();
-    let mut request = format!("GET {path} HTTP/1.1\r\n").into_bytes();
-    put_field(&mut request, b"Host", endpoint.authority.as_bytes());
-    put_field(&mut request, b"User-Agent", b"tidegate-health");
-    put_field(&mut request, b"Accept", b"*/*");
-    put_field(&mut request, b"Connection", b"close");
-    request.extend_from_slice(b"\r\n");
     let status = match &endpoint.tls {
-        None => status_of(stream, &request).await?,
+        None if endpoint.protocol == Protocol::Http2 => http2(stream, endpoint, path).await?,
+        None => http1(stream, endpoint, path).await?,
         Some(tls) => {
             let connector = TlsConnector::from(tls.config.clone());
             let stream = connector
                 .connect(tls.server_name.clone(), stream)
                 .await
                 .map_err(ProbeError::Tls)?;
-            status_of(stream, &request).await?
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                http2(stream, endpoint, path).await?
+            } else {
+                http1(stream, endpoint, path).await?
+            }
         }
     };
     judge(settings, status)
+}
+
+async fn http1(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    endpoint: &Endpoint,
+    path: &str,
+) -> Result<u16, ProbeError> {
+    let mut request = format!("GET {path} HTTP/1.1\r\n").into_bytes();
+    put_field(&mut request, b"Host", endpoint.authority.as_bytes());
+    put_field(&mut request, b"User-Agent", AGENT.as_bytes());
+    put_field(&mut request, b"Accept", b"*/*");
+    put_field(&mut request, b"Connection", b"close");
+    request.extend_from_slice(b"\r\n");
+    status_of(stream, &request).await
+}
+
+async fn http2(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    endpoint: &Endpoint,
+    path: &str,
+) -> Result<u16, ProbeError> {
+    let scheme = if endpoint.tls.is_some() { "https" } else { "http" };
+    let request = Request::get(format!("{scheme}://{}{path}", endpoint.authority))
+        .header("user-agent", AGENT)
+        .header("accept", "*/*")
+        .body(())?;
+    let (sender, connection) = h2::client::handshake(stream).await?;
+    let asking = async {
+        let (reply, _) = sender.ready().await?.send_request(request, true)?;
+        Ok(reply.await?.status().as_u16())
+    };
+    tokio::select! {
+        status = asking => status,
+        // It only ends before the reply where there will be none.
+        _ = connection => Err(ProbeError::Closed),
+    }
 }
 
 /// The first address that accepts; each has an equal share of the time.

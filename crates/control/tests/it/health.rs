@@ -1,6 +1,7 @@
 //! Health checks against endpoints that change their mind.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
-use tidegate_config::Config;
+use tidegate_config::{Config, UpstreamProtocol};
 use tidegate_control::{Control, Options, resolve_once};
 use tidegate_snapshot::Shared;
 
@@ -211,5 +212,54 @@ fn an_https_endpoint_with_a_certificate_of_another_authority_goes_down() {
         assert_eq!(head, "", "nothing is said to a stranger");
     }
     assert!(is_down(&shared, &url));
+    control.stop();
+}
+
+#[test]
+fn an_endpoint_behind_a_unix_socket_is_asked_there() {
+    let path = std::env::temp_dir().join(format!("tidegate-health-{}.sock", std::process::id()));
+    let listener = UnixListener::bind(&path).unwrap();
+    let url = format!("unix:{}", path.display());
+    let shared = in_force(checked(&url));
+    let control = run(&shared);
+    for _ in 0..2 {
+        let (mut stream, _) = listener.accept().unwrap();
+        let head = read_head(&mut stream);
+        assert!(head.contains("\r\nUser-Agent: tidegate-health\r\n"), "{head}");
+        reply(&mut stream, 200);
+    }
+    assert!(!is_down(&shared, &url));
+    drop(listener);
+    std::fs::remove_file(&path).unwrap();
+    eventually("it goes down", || is_down(&shared, &url));
+    control.stop();
+}
+
+#[test]
+fn an_endpoint_of_http2_is_asked_in_http2() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (sender, requests) = sync_channel(8);
+    std::thread::spawn(move || {
+        runtime.block_on(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut connection) = h2::server::handshake(stream).await else { continue };
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let answer = http::Response::builder().status(204).body(()).unwrap();
+                    let _ = respond.send_response(answer, true);
+                    let _ = sender.try_send(request.uri().to_string());
+                }
+            }
+        });
+    });
+    let mut config = checked(&url);
+    config.upstreams["app"].protocol = UpstreamProtocol::Http2;
+    let shared = in_force(config);
+    let control = run(&shared);
+    for _ in 0..4 {
+        assert_eq!(requests.recv_timeout(PATIENCE).unwrap(), format!("{url}/live?x=1"));
+    }
+    assert!(!is_down(&shared, &url));
     control.stop();
 }
