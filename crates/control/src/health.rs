@@ -269,12 +269,12 @@ mod tests {
     fn endpoints_without_traffic_are_checked_too() {
         let live = Live::new(1);
         let mut checks = checks(&live);
-        let text = "  a: { endpoints: [{ url: http://127.0.0.1:1, weight: 0 }], health: {} }\n  \
+        let text = "  a: { endpoints: [{ url: http://127.0.0.1:1, weight: 0 }, { url: http://127.0.0.1:4, draining: true }, http://127.0.0.1:5], health: {} }\n  \
                     b: { endpoints: [http://127.0.0.1:2] }\n  \
                     idle: { endpoints: [http://127.0.0.1:3], health: {} }\n";
         checks.reconcile(&snapshot(&live, text));
         let keys: Vec<_> = checks.by_id.keys().map(|(upstream, _)| upstream.as_str()).collect();
-        assert_eq!(keys, ["a", "idle"]);
+        assert_eq!(keys, ["a", "a", "a", "idle"]);
     }
 
     #[test]

@@ -62,7 +62,9 @@ async fn ask_all(names: Vec<Arc<Name>>, settings: &Resolver, within: Duration) {
     for name in names {
         lookups.spawn(one(name, resolver.clone(), Arc::clone(&places)));
     }
-    while let Ok(Some(done)) = timeout_at(deadline, lookups.join_next()).await {
+    while Instant::now() < deadline
+        && let Ok(Some(done)) = timeout_at(deadline, lookups.join_next()).await
+    {
         unanswered -= 1;
         if let Ok((name, answer)) = done {
             State::default().note(&name, answer);
