@@ -155,6 +155,20 @@ impl Gateway {
         http::once(self.admin, request.as_bytes())
     }
 
+    /// A request of the admin listener with a token and a JSON body.
+    pub fn admin_request(&self, method: &str, path: &str, token: &str, body: &str) -> http::Reply {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: admin\r\nAuthorization: Bearer {token}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        http::once(self.admin, request.as_bytes())
+    }
+
+    /// The text of its configuration file.
+    pub fn file(&self) -> String {
+        fs::read_to_string(self.directory.join("tidegate.yaml")).expect("the file is there")
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("the gateway is running");

@@ -80,10 +80,12 @@ pub(super) fn endpoint(
     let host = notes.text(host, &host_path);
     let port = notes.number(port, &port_path);
     let scheme = notes.text(scheme, &scheme_path).unwrap_or_else(|| "http".to_owned());
-    if host.is_none() {
+    // An endpoint that has neither, such as a socket file, keeps its address.
+    let elsewhere = before.is_some() && host.is_none() && port.is_none();
+    if host.is_none() && !elsewhere {
         notes.problem(&host_path, "is missing");
     }
-    if port.is_none_or(|port| port > 65_535) {
+    if !elsewhere && port.is_none_or(|port| port > 65_535) {
         notes.problem(&port_path, "needs a port from 1 to 65535");
     }
     if !matches!(scheme.as_str(), "http" | "https") {
@@ -96,14 +98,19 @@ pub(super) fn endpoint(
     let mut fields = before.and_then(Value::as_object).cloned().unwrap_or_default();
     // What SpeedMimi made up for a backend without an id needs not be written down.
     let made_up = format!("{upstream}-{}-{port}", host.trim_matches(['[', ']']));
-    if let Some(id) = notes.text(id, &id_path).filter(|id| *id != made_up) {
+    let shown = before.and_then(|before| before.get("url")?.as_str());
+    if let Some(id) =
+        notes.text(id, &id_path).filter(|id| *id != made_up && Some(id.as_str()) != shown)
+    {
         let name = plain_name(&id);
         if name != id {
             notes.warning(&id_path, format!("is called \"{name}\" here"));
         }
         fields.insert("name".to_owned(), name.into());
     }
-    fields.insert("url".to_owned(), format!("{scheme}://{host}:{port}").into());
+    if !elsewhere {
+        fields.insert("url".to_owned(), format!("{scheme}://{host}:{port}").into());
+    }
     // In a file 0 meant the default; in a change of what is there it means 0.
     let changed = before.is_some();
     let none = changed && weight.as_u64() == Some(0);

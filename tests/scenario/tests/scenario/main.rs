@@ -4,6 +4,7 @@
 // Figures are printed for whoever reads the log; metrics are counts that happen to be floats.
 #![allow(clippy::print_stdout, clippy::float_cmp, clippy::format_push_string)]
 
+mod admin;
 mod bad_input;
 mod balance;
 mod egress;
