@@ -111,6 +111,23 @@ fn what_has_no_counterpart_is_said() {
 }
 
 #[test]
+fn trusted_proxies_and_certificates_belong_to_the_listener() {
+    let text = OLD.replace(
+        "  max_conn: 20000",
+        "  real_ip_header: X-Real-IP\n  trusted_proxies: [127.0.0.1/32, 10.0.0.0/8]\nssl: { enabled: true, cert_file: a.crt, key_file: a.key }",
+    );
+    let (config, _) = imported(&text);
+    assert_eq!(config.listeners[0].trusted_proxies.len(), 2);
+    assert_eq!(config.listeners[0].tls.len(), 1);
+    assert_eq!(config.limits.connections, 10_000);
+    let performance =
+        OLD.replace("load_balancer: weight", "load_balancer: performance_least_connections_weight");
+    assert_eq!(imported(&performance).0.upstreams["api"].balance.http, Algorithm::Performance);
+    let inactive = OLD.replace("active: true", "active: false");
+    assert!(imported(&inactive).0.upstreams["default"].endpoints[0].draining);
+}
+
+#[test]
 fn two_ways_to_balance_one_upstream_make_two() {
     let text = OLD.replace("upstream: api,", "upstream: default,");
     let (config, warnings) = imported(&text);

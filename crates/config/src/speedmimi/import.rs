@@ -11,6 +11,8 @@ use super::{SECTIONS, algorithm, is_weighted};
 use crate::edit::{Document, document_text};
 use crate::expand::Environment;
 use crate::load::load;
+use crate::mask::masked_json;
+use crate::model::{Config, Listener};
 use crate::problem::{Collector, Position, Problem, Problems};
 use crate::tree::{self, Kind, Node};
 
@@ -187,7 +189,12 @@ fn server(server: &Value, ssl: &Value, notes: &mut Notes) -> (Value, Value, Valu
         listener.insert("trusted_proxies".to_owned(), proxies.clone());
         let header = notes.text(field("real_ip_header"), "server.real_ip_header");
         let header = header.unwrap_or_else(|| "X-Real-IP".to_owned());
-        listener.insert("real_ip_header".to_owned(), header.into());
+        if has_real_ip_header() {
+            listener.insert("real_ip_header".to_owned(), header.into());
+        } else {
+            let message = format!("{header} is not read: callers are known by PROXY headers only");
+            notes.warning("server.real_ip_header", message);
+        }
     } else if !proxies.is_null() && !proxies.is_array() {
         notes.problem("server.trusted_proxies", "needs a list of networks");
     } else if notes.text(field("real_ip_header"), "server.real_ip_header").is_some() {
@@ -216,6 +223,12 @@ fn server(server: &Value, ssl: &Value, notes: &mut Notes) -> (Value, Value, Valu
         timeouts.insert("write_stall".to_owned(), write.into());
     }
     (Value::Object(listener), limits, Value::Object(timeouts))
+}
+
+/// Do listeners have that key? What is printed must load.
+fn has_real_ip_header() -> bool {
+    let shown = masked_json(&Config { listeners: vec![Listener::default()], ..Config::default() });
+    shown.pointer("/listeners/0/real_ip_header").is_some()
 }
 
 /// The admin listener, never without a token.
