@@ -29,7 +29,8 @@ pub(super) fn request(head: &[u8], tls: bool, trailers: bool) -> Result<Request<
         let value = value.get(1..).unwrap_or_default().trim_ascii();
         let name = HeaderName::from_bytes(name).map_err(|_| unfit("header"))?;
         if name == HOST {
-            authority = Authority::try_from(value).ok();
+            // A user before the host has no place here (RFC 9113 section 8.3.1).
+            authority = Authority::try_from(value).ok().filter(|_| !value.contains(&b'@'));
         } else if !is_of_the_connection(&name) {
             fields.append(name, HeaderValue::from_bytes(value).map_err(|_| unfit("header"))?);
         }
