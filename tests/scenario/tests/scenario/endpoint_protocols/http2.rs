@@ -159,3 +159,18 @@ fn both_directions_stream_at_the_same_time() {
     assert_eq!(caller.reply().text(), "round-0round-1round-2round-3round-4");
     assert_eq!(origin.bodies().len(), 1);
 }
+
+#[test]
+fn a_health_check_asks_over_http2_too() {
+    let origin = Http2Origin::start(Options::default());
+    let gateway = super::before(&format!(
+        "endpoints: [\"http://{}\"], protocol: http2, \
+         health: {{ path: /up, interval: 1s, timeout: 1s, failures: 1 }}",
+        origin.address
+    ));
+    let asked = || origin.requests().iter().filter(|head| head.uri().path() == "/up").count();
+    // The first one has been judged when the second one arrives.
+    until("it was asked twice", || (asked() >= 2).then_some(()));
+    assert_eq!(gateway.metric("tidegate_upstream_admitting", ""), 1.0);
+    assert_eq!(origin.requests()[0].headers()["user-agent"], "tidegate-health");
+}

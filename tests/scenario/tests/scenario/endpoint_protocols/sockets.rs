@@ -62,6 +62,29 @@ fn an_abstract_unix_socket_is_reached_by_its_name() {
 }
 
 #[test]
+fn a_health_check_goes_through_the_unix_socket() {
+    let path = directory().join("checked.sock");
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path).unwrap();
+    let (sender, seen) = sync_channel(8);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let _ = sender.send(answer(stream));
+        }
+    });
+    let gateway = super::before(&format!(
+        "endpoints: [\"unix:{}\"], \
+         health: {{ path: /up, interval: 1s, timeout: 1s, failures: 1 }}",
+        path.display()
+    ));
+    for _ in 0..2 {
+        let asked = seen.recv_timeout(PATIENCE).expect("it is asked");
+        assert!(asked.starts_with(b"GET /up HTTP/1.1\r\n"), "{}", asked.escape_ascii());
+    }
+    assert_eq!(gateway.metric("tidegate_upstream_admitting", ""), 1.0);
+}
+
+#[test]
 fn a_unix_socket_where_nobody_listens_is_a_502() {
     let gateway = super::before("endpoints: [\"unix:/nowhere/app.sock\"]");
     let reply = Connection::open(gateway.address).send(ASK).reply();
