@@ -223,6 +223,12 @@ fn unique_names<'n>(check: &mut Check, names: impl Iterator<Item = (String, &'n 
     check.unique(names, "name");
 }
 
+/// A method's or field's name (RFC 9110, 5.6.2).
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
 /// What can stand in a request line as it is.
 fn is_request_target(path: &str) -> bool {
     path.bytes().all(|b| b.is_ascii_graphic())

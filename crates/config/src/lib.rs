@@ -38,9 +38,10 @@ pub use load::{CONFIG_BYTES_MAX, Loaded, load, load_bytes};
 pub use mask::masked_json;
 pub use model::{
     Admin, AdminToken, Algorithm, Balance, Bound, Breaker, Caller, Certificate, ClientAuth, Config,
-    Cooldown, Endpoint, Hash, HashBy, Health, Hedge, Limits, Listener, Log, LogFormat, LogLevel,
-    Model, ModelBalance, Outlier, Priority, Provider, ProviderTimeouts, Queue, Resolver, Retry,
-    Role, Route, Target, Timeouts, TlsVersion, Upstream,
+    Cooldown, Endpoint, Hash, HashBy, HeaderEdits, Health, Hedge, Limits, Listener, Log, LogFormat,
+    LogLevel, Mirror, Model, ModelBalance, Outlier, Priority, Provider, ProviderTimeouts, Queue,
+    Redirect, Resolver, Retry, Rewrite, Role, Route, RouteTimeouts, Share, StaticReply, Target,
+    Timeouts, TlsVersion, Upstream,
 };
 pub use model::{ProxyHeader, UpstreamProtocol, UpstreamTls};
 pub use preset::{Preset, UnknownPreset};

@@ -25,7 +25,8 @@ pub use listener::{Certificate, ClientAuth, Listener, TlsVersion};
 pub use llm::{
     Caller, Cooldown, Model, ModelBalance, Priority, Provider, ProviderTimeouts, Retry, Target,
 };
-pub use route::Route;
+pub use route::{HeaderEdits, Mirror, Redirect, Rewrite, Route, RouteTimeouts, Share, StaticReply};
+pub(crate) use route::{all_of_a_mirror, permanent_redirect};
 pub use upstream::{Endpoint, ProxyHeader, Upstream, UpstreamProtocol, UpstreamTls};
 
 use crate::duration::{self, DurationText};

@@ -2,6 +2,7 @@
 
 mod balance;
 mod health;
+mod route;
 
 use std::fmt::Write;
 
@@ -11,7 +12,7 @@ use crate::duration::format_duration;
 use crate::expand::escape;
 use crate::model::{
     Admin, Caller, Certificate, Config, Endpoint, Limits, Listener, Log, Model, ModelBalance,
-    Priority, Provider, Queue, Retry, Route, Target, Timeouts, Upstream,
+    Priority, Provider, Queue, Retry, Target, Timeouts, Upstream,
 };
 use crate::model::{ProxyHeader, UpstreamProtocol};
 use crate::secret::Secret;
@@ -54,7 +55,7 @@ pub fn to_yaml(config: &Config) -> String {
     add_map(&mut top, "providers", named(&config.providers, provider));
     add_list(&mut top, "models", config.models.iter().map(model));
     add_map(&mut top, "upstreams", named(&config.upstreams, upstream));
-    add_list(&mut top, "routes", config.routes.iter().map(route));
+    add_list(&mut top, "routes", config.routes.iter().map(route::route));
     add_map(&mut top, "retry", retry(&config.retry));
     add_map(&mut top, "resolver", health::resolver(&config.resolver));
     add_map(&mut top, "log", log(&config.log));
@@ -326,19 +327,6 @@ fn short_form(mut fields: Fields) -> Yaml {
         }
         (_, None) => Yaml::Map(fields),
     }
-}
-
-fn route(route: &Route) -> Yaml {
-    let mut fields = Vec::new();
-    add_optional(&mut fields, "name", route.name.as_ref());
-    add_optional(&mut fields, "host", route.host.as_ref());
-    fields.push(literal("path", &route.path));
-    if route.llm {
-        fields.push(literal("llm", &true));
-    }
-    add_optional(&mut fields, "upstream", route.upstream.as_ref());
-    health::hedge(&mut fields, route.hedge.as_ref());
-    Yaml::Map(fields)
 }
 
 fn retry(retry: &Retry) -> Fields {

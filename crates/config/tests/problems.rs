@@ -421,7 +421,7 @@ routes:
   - { path: /c }
   - { path: /v1/, upstream: app, llm: true }
   - { path: /openai/, llm: true }
-  - { host: \"*.example.com\", upstream: app }
+  - { host: \"app.*.example.com\", upstream: app }
   - { host: \"example.com:80\", upstream: app }
   - { host: \"http://example.com\", upstream: app }
   - { host: bücher.example, upstream: app }
@@ -434,17 +434,101 @@ routes:
     t.yaml:5:13: routes[2].path: must begin with "/"
     t.yaml:6:13: routes[3].path: must be a plain path: visible ASCII without ?, #, /./ and /../
     t.yaml:7:13: routes[4].path: must be a plain path: visible ASCII without ?, #, /./ and /../
-    t.yaml:8:5: routes[5]: leads nowhere: write llm: true or name an upstream
+    t.yaml:8:5: routes[5]: leads nowhere: write llm: true or name an upstream, a split, a redirect or a reply
     t.yaml:9:5: routes[6]: leads to both: keep llm: true or the upstream
     t.yaml:10:13: routes[7].path: must be the beginning of a path under /v1/, where the LLM API lives
     t.yaml:10:28: routes[7].llm: there are no providers that it could lead to
-    t.yaml:11:13: routes[8].host: must be one host name: leave it out to match any host
+    t.yaml:11:13: routes[8].host: must be one host name or *. and a domain: leave it out to match any host
     t.yaml:12:13: routes[9].host: must be a host name without a port
     t.yaml:13:13: routes[10].host: must be a host name alone, without scheme and path
     t.yaml:14:13: routes[11].host: must be ASCII: write an international name in its xn-- form
     t.yaml:16:5: routes[13]: the same host and path as routes[12]
     t.yaml: callers: LLM routes need callers with keys: add one, or write allow_anonymous: true to serve anyone
     "#);
+}
+
+#[test]
+fn bad_parts_of_routes_are_reported() {
+    insta::assert_snapshot!(report("\
+upstreams: { app: { endpoints: [http://127.0.0.1:1] }, new: { endpoints: [http://127.0.0.1:2] } }
+routes:
+  - { path: /a, path_exact: /b, upstream: app }
+  - { path_pattern: \"^/u/(\", upstream: app }
+  - { path: /m, methods: [get, \"A B\", TRACE], headers: { \"A B\": x, X: \" x\" }, upstream: app }
+  - { path: /s, split: [{ upstream: app, weight: 0 }, { upstream: nwe, weight: 0 }, { upstream: app, weight: 0 }] }
+  - { path: /d, upstream: app, redirect: { to: /x }, reply: {} }
+  - { path: /r, redirect: { to: \"ftp://{hots}\", status: 200 }, mirror: { upstream: new } }
+  - { path: /r/b, redirect: { to: \"https://{hots}/\" } }
+  - { path: /f, reply: { status: 204, body: x, headers: { Content-Length: \"1\", X: \"a\\nb\" } }, rewrite: { prefix: / } }
+  - { path: /w, upstream: app, rewrite: { prefix: x } }
+  - { path: /w/, upstream: app, rewrite: { pattern: \"^/(a\", to: /$1 } }
+  - { path: /w/b, upstream: app, rewrite: { pattern: \"^/(a)\", to: /$2 } }
+  - { path: /w/c, upstream: app, rewrite: { to: / } }
+  - path: /h
+    upstream: app
+    request_headers: { set: { Host: a b, Upgrade: x, X-A: x }, add: { Host: h, X-Forwarded-For: x }, remove: [X-A, te] }
+    reply_headers: { set: { Host: x, x-b: 1, X-B: 2 } }
+  - { path: /t, upstream: app, mirror: { upstream: nobody, percent: 0 }, timeouts: { request: 0s } }
+"), @r#"
+    t.yaml:3:5: routes[0]: keep one of path, path_exact and path_pattern
+    t.yaml:4:21: routes[1].path_pattern: is no pattern: unclosed group
+    t.yaml:5:27: routes[2].methods[0]: methods are in upper case; did you mean "GET"?
+    t.yaml:5:32: routes[2].methods[1]: "A B" is no method that is served
+    t.yaml:5:39: routes[2].methods[2]: "TRACE" is no method that is served
+    t.yaml:5:65: routes[2].headers.A B: this is not the name of a header field
+    t.yaml:5:71: routes[2].headers.X: a header field's value has no control characters and no spaces around it
+    t.yaml:6:24: routes[3].split: every share has weight 0: none could ever be chosen
+    t.yaml:6:67: routes[3].split[1].upstream: no upstream is named "nwe"; did you mean "new"?
+    t.yaml:6:85: routes[3].split[2]: the same upstream as routes[3].split[0]
+    t.yaml:7:5: routes[4]: leads to several: keep one of the upstream, the redirect, the reply
+    t.yaml:8:33: routes[5].redirect.to: must begin with http://, https://, {scheme}://, {path} or "/"
+    t.yaml:8:57: routes[5].redirect.status: must be 301, 302, 303, 307 or 308
+    t.yaml:8:72: routes[5].mirror: has no meaning here: nothing is sent to an endpoint
+    t.yaml:9:35: routes[6].redirect.to: {hots} is none of {scheme}, {host}, {path} and {query}
+    t.yaml:10:45: routes[7].reply.body: a reply with this status has no body
+    t.yaml:10:75: routes[7].reply.headers.Content-Length: this header field belongs to the gateway and cannot be changed
+    t.yaml:10:83: routes[7].reply.headers.X: a header field's value has no control characters and no spaces around it
+    t.yaml:10:104: routes[7].rewrite: has no meaning here: nothing is sent to an endpoint
+    t.yaml:11:51: routes[8].rewrite.prefix: must be a plain path that begins with "/"
+    t.yaml:12:53: routes[9].rewrite.pattern: unclosed group
+    t.yaml:13:67: routes[10].rewrite.to: $2 is no group of the pattern; a dollar sign of its own is written $$
+    t.yaml:14:43: routes[11].rewrite: needs a prefix, or a pattern and to
+    t.yaml:17:37: routes[12].request_headers.set.Host: must be one host
+    t.yaml:17:51: routes[12].request_headers.set.Upgrade: this header field belongs to the gateway and cannot be changed
+    t.yaml:17:77: routes[12].request_headers.add.Host: this header field belongs to the gateway and cannot be changed
+    t.yaml:17:97: routes[12].request_headers.add.X-Forwarded-For: this header field belongs to the gateway and cannot be changed
+    t.yaml:17:111: routes[12].request_headers.remove[0]: this header field is set, which removes it anyway
+    t.yaml:17:116: routes[12].request_headers.remove[1]: this header field belongs to the gateway and cannot be changed
+    t.yaml:18:35: routes[12].reply_headers.set.Host: this header field belongs to the gateway and cannot be changed
+    t.yaml:18:51: routes[12].reply_headers.set.X-B: the same header field as routes[12].reply_headers.set.x-b
+    t.yaml:19:52: routes[13].mirror.upstream: no upstream is named "nobody"
+    t.yaml:19:69: routes[13].mirror.percent: 0 is outside 1 to 100
+    t.yaml:19:95: routes[13].timeouts.request: must be more than zero
+    "#);
+}
+
+#[test]
+fn routes_that_cannot_be_reached_are_reported() {
+    insta::assert_snapshot!(report("\
+upstreams: { app: { endpoints: [http://127.0.0.1:1] } }
+routes:
+  - { path: /, upstream: app }
+  - { path: /, methods: [GET], upstream: app }
+  - { path: /, methods: [HEAD], upstream: app }
+  - { path: /api/v1/, upstream: app }
+  - { path_pattern: \"^/api/\", upstream: app }
+  - { path_exact: /api/v1/x, upstream: app }
+  - { host: a.example, path: /api/v1/, upstream: app }
+"), @r"
+    t.yaml:5:5: routes[2]: is never reached: routes[1] takes all that it would
+    t.yaml:6:5: routes[3]: is never reached: routes[4] takes all that it would
+    ");
+    insta::assert_snapshot!(report("\
+upstreams: { app: { endpoints: [http://127.0.0.1:1] } }
+routes:
+  - { path_exact: /, methods: [GET], upstream: app }
+  - { path_exact: /, methods: [GET], upstream: app }
+"), @"t.yaml:4:5: routes[1]: asks for the same as routes[0]");
 }
 
 #[test]

@@ -112,7 +112,15 @@ fn exchanges(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     put(encoder, &names::H2_STREAMS, [total(|cell| &cell.h2_streams)])?;
     put(encoder, &names::H2_RESETS, [total(|cell| &cell.h2_resets)])?;
     put(encoder, &names::H2_GOAWAYS, [total(|cell| &cell.h2_goaways)])?;
-    put(encoder, &names::H2_CALMED, [total(|cell| &cell.h2_calmed)])
+    put(encoder, &names::H2_CALMED, [total(|cell| &cell.h2_calmed)])?;
+    let mirrored =
+        |result, read: fn(&ShardCell) -> &Counter| Row::of(result, sum(&live.shards, read));
+    let mirrored = [
+        mirrored("sent", |cell| &cell.mirrors_sent),
+        mirrored("dropped", |cell| &cell.mirrors_dropped),
+        mirrored("failed", |cell| &cell.mirrors_failed),
+    ];
+    put(encoder, &names::MIRRORED, mirrored)
 }
 
 fn routes(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {

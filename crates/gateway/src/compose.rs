@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tidegate_dialect::upstream_path;
-use tidegate_snapshot::Endpoint;
+use tidegate_snapshot::{Endpoint, FieldEdits};
 use tidegate_wire::http1::head::{FieldId, Method, ResponseFraming, ResponseHead, Version};
 use tidegate_wire::http1::write::{put_field, put_number_field, put_status_line};
 
@@ -43,9 +43,14 @@ pub(crate) fn request_head(
     } else {
         // HTTP/1.0 callers need not name a host; HTTP/1.1 servers demand one.
         let named = head.authority.of(bytes);
-        let host = if named.is_empty() { endpoint.authority.as_bytes() } else { named };
+        let changes = routed.changes();
+        let host = match changes.and_then(|changes| changes.host.as_deref()) {
+            Some(host) => host,
+            None if named.is_empty() => endpoint.authority.as_bytes(),
+            None => named,
+        };
         put_field(out, b"Host", host);
-        plain_fields(out, request, peer, secure);
+        plain_fields(out, request, peer, secure, changes.map(|changes| &changes.request));
     }
     match length {
         None => put_field(out, b"Transfer-Encoding", b"chunked"),
@@ -62,7 +67,13 @@ fn has_body(request: &Request) -> bool {
 }
 
 /// Fields for a web endpoint: everything end-to-end, and where the request came from.
-fn plain_fields(out: &mut Vec<u8>, request: &Request, peer: SocketAddr, secure: bool) {
+fn plain_fields(
+    out: &mut Vec<u8>,
+    request: &Request,
+    peer: SocketAddr,
+    secure: bool,
+    edits: Option<&FieldEdits>,
+) {
     for (name, value, field) in request.fields() {
         match field.id {
             // Written anew. Nobody is trusted to say where a request came from.
@@ -78,8 +89,12 @@ fn plain_fields(out: &mut Vec<u8>, request: &Request, peer: SocketAddr, secure: 
             | FieldId::TrueClientIp
             | FieldId::CfConnectingIp => {}
             _ if is_client_certificate(name) => {}
+            _ if edits.is_some_and(|edits| edits.drops(name)) => {}
             _ => put_field(out, name, value),
         }
+    }
+    if let Some(edits) = edits {
+        out.extend_from_slice(&edits.put);
     }
     out.extend_from_slice(b"X-Forwarded-For: ");
     put_address(out, peer);
@@ -167,12 +182,16 @@ pub(crate) fn reply_head(
     request: &Request,
     head: &ResponseHead,
     bytes: &[u8],
-    llm: bool,
+    routed: &Routed<'_>,
     delimited: Delimited,
     keep_alive: bool,
 ) {
+    let edits = routed.reply_edits();
     put_status_line(out, head.status);
-    reply_fields(out, head, bytes, llm);
+    reply_fields(out, head, bytes, routed.llm.is_some(), edits);
+    if let Some(edits) = edits {
+        out.extend_from_slice(&edits.put);
+    }
     match (delimited, head.framing) {
         (Delimited::Chunked, _) => put_field(out, b"Transfer-Encoding", b"chunked"),
         (Delimited::Length, ResponseFraming::Length(length)) => {
@@ -203,7 +222,13 @@ pub(crate) fn put_connection(out: &mut Vec<u8>, version: Version, keep_alive: bo
 }
 
 /// Writes the end-to-end fields of an endpoint's reply, without those that frame its body.
-pub(crate) fn reply_fields(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8], llm: bool) {
+pub(crate) fn reply_fields(
+    out: &mut Vec<u8>,
+    head: &ResponseHead,
+    bytes: &[u8],
+    llm: bool,
+    edits: Option<&FieldEdits>,
+) {
     for field in head.fields.iter().filter(|field| !field.hop) {
         let name = field.name.of(bytes);
         match field.id {
@@ -211,6 +236,7 @@ pub(crate) fn reply_fields(out: &mut Vec<u8>, head: &ResponseHead, bytes: &[u8],
             // Cookies and alternative services are of the provider's host, not of ours.
             FieldId::SetCookie if llm => {}
             _ if llm && name.eq_ignore_ascii_case(b"alt-svc") => {}
+            _ if edits.is_some_and(|edits| edits.drops(name)) => {}
             _ => put_field(out, name, field.value.of(bytes)),
         }
     }

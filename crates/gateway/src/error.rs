@@ -41,6 +41,8 @@ pub(crate) enum Cause {
     Text(Box<str>),
     /// What the operating system said; for the log only.
     Io(Box<std::io::Error>),
+    /// The methods that would have been taken, as in an Allow field.
+    Allow(Box<str>),
     /// A request head that breaks a rule: its own status and code.
     Head(tidegate_wire::http1::head::HeadError),
     /// The endpoint's own error reply, to be passed on when nothing is left to try.
@@ -108,6 +110,7 @@ impl fmt::Display for ProxyError {
         match &self.cause {
             Cause::None => Ok(()),
             Cause::Text(text) => write!(f, ": {text}"),
+            Cause::Allow(methods) => write!(f, ": allowed are {methods}"),
             Cause::Io(error) => write!(f, ": {error}"),
             Cause::Head(error) => write!(f, ": {error}"),
             Cause::Reply(reply) => write!(f, ": status {}", reply.status),

@@ -233,7 +233,14 @@ impl Attempt<'_> {
 
     /// The next deadline and what it means that it has passed.
     fn deadline(&self, parties: &Parties<'_, '_>) -> (u64, Reason) {
-        let timeouts = &self.endpoint.timeouts;
+        let own;
+        let timeouts = match &parties.routed.route.timeouts {
+            None => &self.endpoint.timeouts,
+            Some(timeouts) => {
+                own = timeouts.over(&self.endpoint.timeouts);
+                &own
+            }
+        };
         let client = &parties.client;
         let mut next = (u64::MAX, Reason::Internal);
         let mut consider = |at: u64, reason| {

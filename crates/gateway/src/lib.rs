@@ -6,7 +6,8 @@
 //! - `pipeline`: route → auth → admission → pick → exchange → record
 //! - `upstream`: picking an endpoint, pool, connections, egress proxies
 //! - `exchange`, `compose`, `observe`: one attempt, both directions as they come
-//! - `reply`, `builtin`: what we say ourselves
+//! - `mirror`: copies of requests for another upstream
+//! - `reply`, `builtin`, `fixed`: what we say ourselves
 //! - `record`: what is known afterwards, written once, on Drop
 //! - `stream`, `timer`, `buffer`, `error`: what the others stand on
 
@@ -19,7 +20,9 @@ mod compose;
 mod downstream;
 mod error;
 mod exchange;
+mod fixed;
 mod listener;
+mod mirror;
 mod observe;
 mod pipeline;
 mod record;

@@ -13,6 +13,8 @@ use crate::client::Client;
 use crate::downstream::After;
 use crate::error::ProxyError;
 use crate::exchange::{self, Parties, hedge};
+use crate::fixed;
+use crate::mirror;
 use crate::record::Record;
 use crate::reply;
 use crate::request::Request;
@@ -58,6 +60,12 @@ async fn answer<'s>(
     let began_ms = client.now_ms();
     let routed = route::find(snapshot, request, record)?;
     let caller = auth::identify(snapshot, routed.route, request)?;
+    let keep = !client.reply.close && request.is_read();
+    if let Some((status, message)) = fixed::answer(&routed, request, client.secure, keep)? {
+        record.status = status;
+        reply::deliver(client, &message, snapshot.timeouts.write_stall).await;
+        return Ok(());
+    }
     request.refuse_oversized(snapshot.limits.body)?;
     let priority = caller.map_or(Priority::Normal, |caller| caller.priority);
     let _admitted = admission::admit(shard, snapshot, client, priority).await?;
@@ -73,11 +81,14 @@ async fn answer<'s>(
             request.buffer_body(shard, snapshot, client, began_ms).await?;
         }
     }
-    let call = route::call(snapshot, &routed, request)?;
+    let call = route::call(shard, snapshot, &routed, request)?;
     record.model = call.model.map(|model| &*model.series);
     let budget = &snapshot.retry_budget;
     call.group.live.budget(shard.index, budget, client.now_ms(), |left| left.deposit(budget));
     let mut passed = upstream::pass(shard, call.group)?;
+    if let Some(mirror) = &routed.route.mirror {
+        mirror::begin(shard, snapshot, client, request, &routed, mirror);
+    }
 
     let traffic = call.traffic();
     let key = upstream::key(call.group, traffic, request, routed.path(request), client.peer.ip());

@@ -121,6 +121,9 @@ fn refusal(
             put_status_line(&mut out, status);
             put_field(&mut out, b"Content-Type", b"application/json");
             put_field(&mut out, b"X-Request-Id", request.id.as_bytes());
+            if let Cause::Allow(methods) = &error.cause {
+                put_field(&mut out, b"Allow", methods.as_bytes());
+            }
             if status == 401 {
                 put_field(&mut out, b"WWW-Authenticate", b"Bearer");
             }
@@ -205,6 +208,9 @@ fn message(error: &ProxyError) -> Cow<'_, str> {
     match &error.cause {
         Cause::Text(text) => Cow::Borrowed(text),
         Cause::Head(head) => Cow::Owned(head.to_string()),
+        Cause::Allow(methods) => {
+            Cow::Owned(format!("This method is not served here. Served are: {methods}."))
+        }
         Cause::Reply(reply) => told_in(&reply.body, "/error/message")
             .map_or(Cow::Borrowed("The provider answered with an error."), Cow::Owned),
         Cause::None | Cause::Io(_) => Cow::Borrowed(match error.kind {

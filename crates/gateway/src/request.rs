@@ -2,10 +2,12 @@
 
 use std::io::IoSlice;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 
+use tidegate_policy::route::FieldCondition;
 use tidegate_snapshot::{Live, Reason, Snapshot};
 use tidegate_wire::http1::chunked::ChunkedDecoder;
 use tidegate_wire::http1::head::{Field, FieldId, Method, RequestFraming, RequestHead, Version};
@@ -13,6 +15,7 @@ use tidegate_wire::http1::head::{Field, FieldId, Method, RequestFraming, Request
 use crate::buffer::Lent;
 use crate::client::Client;
 use crate::error::{Cause, ProxyError};
+use crate::mirror::{BodyCopy, CopyWriter};
 use crate::shard::Shard;
 
 /// A request of the connection.
@@ -31,6 +34,8 @@ pub(crate) struct Request {
     pub(crate) id: RequestId,
     /// It came over HTTP/2: frames delimit both bodies.
     framed: bool,
+    /// Gets what is read of the body too.
+    copy: Option<CopyWriter>,
 }
 
 /// The body of a request.
@@ -193,6 +198,7 @@ impl Request {
             body,
             id: RequestId::new(random),
             framed: false,
+            copy: None,
             inbound,
         }
     }
@@ -225,6 +231,7 @@ impl Request {
             body,
             id: RequestId::new(random),
             framed: true,
+            copy: None,
             inbound,
         }
     }
@@ -277,6 +284,25 @@ impl Request {
             Body::Buffered(buffered) => &buffered.bytes,
             Body::None | Body::Incoming(_) => &[],
         }
+    }
+
+    /// Keeps a copy, of at most `limit` bytes, of what will be read of the body.
+    pub(crate) fn keep_copy(&mut self, limit: usize) -> Rc<BodyCopy> {
+        let (writer, copy) = CopyWriter::new(limit);
+        self.copy = Some(writer);
+        copy
+    }
+
+    /// Whether it has a field like this, hop-by-hop ones included.
+    pub(crate) fn has_field(&self, asked: &FieldCondition) -> bool {
+        let bytes = self.bytes();
+        self.head().fields.iter().any(|field| {
+            field.name.of(bytes).eq_ignore_ascii_case(asked.name.as_bytes())
+                && asked
+                    .value
+                    .as_ref()
+                    .is_none_or(|wanted| field.value.of(bytes) == wanted.as_bytes())
+        })
     }
 
     /// Has the caller sent all of its body?
@@ -333,6 +359,9 @@ impl Request {
                         return Poll::Ready(match &mut incoming.framing {
                             Framing::Frames { ended, .. } => {
                                 *ended = true;
+                                if let Some(copy) = &self.copy {
+                                    copy.add(b"", true);
+                                }
                                 Ok(0..0)
                             }
                             _ => Err(ProxyError::new(Reason::ClientGone)),
@@ -354,6 +383,9 @@ impl Request {
             incoming.touched = true;
             incoming.read_ms = client.timer.now_ms();
             let piece = incoming.take(space.get_mut(..filled).unwrap_or_default(), client)?;
+            if let Some(copy) = &self.copy {
+                copy.add(space.get(piece.clone()).unwrap_or_default(), incoming.is_done());
+            }
             if !piece.is_empty() {
                 return Poll::Ready(Ok(piece));
             }

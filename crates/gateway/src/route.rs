@@ -9,28 +9,43 @@ use tidegate_dialect::{
     Dialect, Shape, Text, classify, rename_form_model, rename_model, scan_form, scan_request,
 };
 use tidegate_policy::path::normalise;
-use tidegate_snapshot::{Destination, Group, Model, Reason, Route, Snapshot, Traffic};
+use tidegate_policy::route::Asked;
+use tidegate_snapshot::{
+    Changes, Destination, FieldEdits, Group, Model, Reason, Route, Snapshot, Traffic,
+};
 use tidegate_wire::http1::head::{FieldId, Method};
 
-use crate::error::ProxyError;
+use crate::error::{Cause, ProxyError};
 use crate::record::Record;
 use crate::request::Request;
+use crate::shard::Shard;
 
-/// The route of a request and the path as it was matched, which is also what is forwarded.
+/// The route of a request and the path that is forwarded: the one that was matched, or what the
+/// route makes of it.
 #[derive(Debug)]
 pub(crate) struct Routed<'s> {
     /// The route.
     pub(crate) route: &'s Arc<Route>,
-    /// The normalised path, without the query, where it differs from the one written.
-    normalised: Option<Vec<u8>>,
+    /// The path to forward, without the query, where it differs from the one written.
+    path: Option<Vec<u8>>,
     /// What an LLM route was asked for; None on plain routes.
     pub(crate) llm: Option<tidegate_dialect::Call>,
 }
 
 impl Routed<'_> {
-    /// The path as it was matched.
+    /// The path to forward.
     pub(crate) fn path<'r>(&'r self, request: &'r Request) -> &'r [u8] {
-        self.normalised.as_deref().unwrap_or_else(|| request.path())
+        self.path.as_deref().unwrap_or_else(|| request.path())
+    }
+
+    /// What the route changes on the way.
+    pub(crate) fn changes(&self) -> Option<&Changes> {
+        self.route.changes.as_deref()
+    }
+
+    /// What it changes of the reply's fields.
+    pub(crate) fn reply_edits(&self) -> Option<&FieldEdits> {
+        self.changes().map(|changes| &changes.reply)
     }
 }
 
@@ -48,20 +63,22 @@ pub(crate) fn find<'s>(
         Ok(path) => path,
         Err(error) => return Err(ProxyError::text(Reason::BadRequest, error.to_string())),
     };
-    let authority = request.head().authority.of(request.bytes());
+    let asked = Asked {
+        host: request.head().authority.of(request.bytes()),
+        path: &path,
+        method: request.head().method_name.of(request.bytes()),
+    };
     let route = snapshot
         .route_table
-        .find(authority, &path)
+        .find(&asked, &|condition| request.has_field(condition))
         .and_then(|index| snapshot.routes.get(index))
-        .ok_or_else(|| {
-            ProxyError::text(
-                Reason::NoRoute,
-                "No route matches this host and path. Routes are listed in the configuration.",
-            )
-        })?;
+        .ok_or_else(|| not_found(snapshot, request, &asked))?;
     record.route = Some(&route.series);
     let llm = match route.to {
-        Destination::Upstream(_) => None,
+        Destination::Upstream(_)
+        | Destination::Split(_)
+        | Destination::Redirect(_)
+        | Destination::Reply(_) => None,
         Destination::Llm => {
             let method = request.head().method_name.of(request.bytes());
             let anthropic = request.field(FieldId::AnthropicVersion).is_some();
@@ -75,11 +92,28 @@ pub(crate) fn find<'s>(
         }
     };
     record.llm = llm;
-    let normalised = match path {
-        Cow::Borrowed(_) => None,
-        Cow::Owned(path) => Some(path),
+    let rewrite = route.changes.as_ref().and_then(|changes| changes.rewrite.as_ref());
+    let rewritten = rewrite
+        .map_or(Ok(None), |rewrite| rewrite.apply(&path))
+        .map_err(|error| ProxyError::text(Reason::BadRequest, error.to_string()))?;
+    let path = match (rewritten, path) {
+        (None, Cow::Borrowed(_)) => None,
+        (None, Cow::Owned(path)) | (Some(path), _) => Some(path),
     };
-    Ok(Routed { route, normalised, llm })
+    Ok(Routed { route, path, llm })
+}
+
+/// Why no route takes a request: another method might have been taken (RFC 9110 section 15.5.6).
+fn not_found(snapshot: &Snapshot, request: &Request, asked: &Asked<'_>) -> ProxyError {
+    let allowed = snapshot.route_table.allowed(asked, &|condition| request.has_field(condition));
+    if allowed.is_empty() {
+        return ProxyError::text(
+            Reason::NoRoute,
+            "No route matches this host and path. Routes are listed in the configuration.",
+        );
+    }
+    let cause = Cause::Allow(allowed.join(", ").into());
+    ProxyError { cause, ..ProxyError::new(Reason::MethodNotAllowed) }
 }
 
 /// What an exchange needs to know of its request besides the bytes.
@@ -132,14 +166,18 @@ impl Call<'_> {
 
 /// Selects the group of a request whose body, where it matters, has been read.
 pub(crate) fn call<'s>(
+    shard: &Shard,
     snapshot: &'s Snapshot,
     routed: &Routed<'s>,
     request: &Request,
 ) -> Result<Call<'s>, ProxyError> {
     let Some(llm) = routed.llm else {
-        let Destination::Upstream(group) = &routed.route.to else {
-            return Err(ProxyError::new(Reason::Internal));
+        let group = match &routed.route.to {
+            Destination::Upstream(group) => Some(group),
+            Destination::Split(split) => split.pick(shard.random()),
+            _ => None,
         };
+        let group = group.ok_or_else(|| ProxyError::new(Reason::Internal))?;
         let streams = request
             .field(FieldId::Accept)
             .is_some_and(|accept| accept.starts_with(b"text/event-stream"));

@@ -69,6 +69,8 @@ pub(crate) struct Shard {
     log_lines: Cell<LogLines>,
     /// The second in progress and the handshakes beyond the limit that were made in it.
     handshakes_over_limit: Cell<(u64, u32)>,
+    /// Copies of requests in flight.
+    pub(crate) mirrors: Cell<u32>,
 }
 
 /// Lines about failures that a shard logs per second. Writing them blocks, and an endpoint that is
@@ -224,6 +226,7 @@ pub(crate) fn run(
         tasks: Cell::new(0),
         log_lines: Cell::default(),
         handshakes_over_limit: Cell::default(),
+        mirrors: Cell::new(0),
         shared,
     });
     runtime.block_on(live(shard, commands));

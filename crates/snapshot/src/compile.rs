@@ -6,6 +6,8 @@ mod llm;
 mod route;
 mod upstream;
 
+pub(crate) use route::name as route_name;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -86,6 +88,14 @@ pub enum CompileError {
         what: &'static str,
         /// The name.
         name: String,
+    },
+    /// A part of a route that the check let through cannot be used.
+    #[error("{place}: {message}")]
+    Route {
+        /// Field path.
+        place: String,
+        /// What is wrong with it.
+        message: String,
     },
     /// A group has more members than a set of tried ones can hold.
     #[error("{place}: {count} members are more than {max}", max = Group::MEMBERS_MAX)]

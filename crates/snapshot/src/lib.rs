@@ -8,6 +8,7 @@
 
 pub mod callers;
 pub mod compile;
+mod explain;
 pub mod live;
 pub mod reason;
 pub mod series;
@@ -19,11 +20,16 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use compile::{CompileError, compile};
+pub use explain::{
+    ConsideredRoute, ExplainedEndpoint, ExplainedMirror, ExplainedUpstream, Explanation, Outcome,
+    Question, QuestionError, explain,
+};
 pub use live::Live;
 pub use reason::{Reason, Side};
 pub use types::{
-    Breaker, Destination, Egress, EgressKind, Endpoint, EndpointQueue, Group, GroupHealth, Limits,
-    Listener, Member, Model, Models, Provider, Route, Snapshot, Timeouts, TlsTarget, Traffic,
+    Breaker, Changes, Destination, Egress, EgressKind, Endpoint, EndpointQueue, FieldEdits, Group,
+    GroupHealth, Limits, Listener, Member, Mirror, Model, Models, Provider, Redirect, Route,
+    RouteTimeouts, Snapshot, Split, StaticReply, Timeouts, TlsTarget, Traffic,
 };
 pub use types::{Protocol, ProxyHeader};
 

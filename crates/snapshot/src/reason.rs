@@ -29,6 +29,8 @@ pub enum Reason {
     Unauthenticated,
     /// No route matches.
     NoRoute,
+    /// Routes match, but for other methods.
+    MethodNotAllowed,
     /// No provider serves the model.
     UnknownModel,
     /// The request head did not arrive in time.
@@ -101,6 +103,7 @@ impl Reason {
         Self::BadBody,
         Self::Unauthenticated,
         Self::NoRoute,
+        Self::MethodNotAllowed,
         Self::UnknownModel,
         Self::HeadTimeout,
         Self::BodyTimeout,
@@ -141,6 +144,7 @@ impl Reason {
             Self::BadBody => "bad_body",
             Self::Unauthenticated => "unauthenticated",
             Self::NoRoute => "no_route",
+            Self::MethodNotAllowed => "method_not_allowed",
             Self::UnknownModel => "model_not_found",
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",
@@ -182,6 +186,7 @@ impl Reason {
             | Self::BadBody
             | Self::Unauthenticated
             | Self::NoRoute
+            | Self::MethodNotAllowed
             | Self::UnknownModel
             | Self::HeadTimeout
             | Self::BodyTimeout
@@ -208,6 +213,7 @@ impl Reason {
             Self::BodyTooLarge => 413,
             Self::Unauthenticated => 401,
             Self::NoRoute | Self::UnknownModel => 404,
+            Self::MethodNotAllowed => 405,
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::ClientGone | Self::WriteStall => 499,
             Self::ConnectionsFull

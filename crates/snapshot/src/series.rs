@@ -230,6 +230,12 @@ pub struct ShardCell {
     pub h2_goaways: Counter,
     /// HTTP/2 connections closed because the caller stirred too much (ENHANCE_YOUR_CALM).
     pub h2_calmed: Counter,
+    /// Copies of requests that a mirror took.
+    pub mirrors_sent: Counter,
+    /// Copies not made: too many at once, no endpoint, or a body too long or broken off.
+    pub mirrors_dropped: Counter,
+    /// Copies that a mirror did not take.
+    pub mirrors_failed: Counter,
     /// Tasks alive now (set by the shard, not summed up).
     pub tasks: AtomicU64,
     /// Idle pooled upstream connections now.

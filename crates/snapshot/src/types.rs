@@ -16,7 +16,9 @@ use tidegate_policy::route::RouteTable;
 
 pub use listener::Listener;
 pub use llm::{Model, Models, Provider};
-pub use route::{Destination, Route};
+pub use route::{
+    Changes, Destination, FieldEdits, Mirror, Redirect, Route, RouteTimeouts, Split, StaticReply,
+};
 pub use upstream::{
     Breaker, Egress, EgressKind, Endpoint, EndpointQueue, Group, GroupHealth, Member, TlsTarget,
     Traffic,

@@ -24,6 +24,8 @@ pub(crate) enum Command {
         /// The configuration
         file: PathBuf,
     },
+    /// Say where a request goes and why: the route, the endpoints, what is changed on the way
+    Explain(ExplainOptions),
     /// Print the YAML that means the same as another system's configuration
     Import {
         #[command(subcommand)]
@@ -65,6 +67,26 @@ pub(crate) struct ServeOptions {
     /// Limits for a size of machine: standard, base, warp, multi-endpoint, full, medium or high
     #[arg(long, value_name = "NAME")]
     pub(crate) preset: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainOptions {
+    /// The method
+    pub(crate) method: String,
+    /// A URL such as https://app.example.com/api/x, or a path
+    pub(crate) url: String,
+    /// Where the request comes from
+    #[arg(long, value_name = "IP")]
+    pub(crate) from: Option<std::net::IpAddr>,
+    /// A field of the request, "Name: value"; may be repeated
+    #[arg(long = "header", short = 'H', value_name = "FIELD")]
+    pub(crate) headers: Vec<String>,
+    /// The configuration
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

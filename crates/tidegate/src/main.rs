@@ -4,6 +4,7 @@ mod bench;
 mod change;
 mod check;
 mod cli;
+mod explain;
 mod files;
 mod handover;
 mod import;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Quickstart(options) => quickstart::run(&options),
         Command::Serve(options) => serve::run(&options),
         Command::Check { file } => check::run(&file),
+        Command::Explain(options) => explain::run(&options),
         Command::Import { kind } => import::run(&kind),
         Command::Schema => import::print(&tidegate_config::schema()),
         Command::Lab { what } => match what {

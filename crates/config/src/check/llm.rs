@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Check, MEMBERS_MAX, connections_max, is_name, is_visible_ascii};
+use super::{Check, MEMBERS_MAX, connections_max, is_name, is_token, is_visible_ascii};
 use crate::address::{Egress, is_loopback};
 use crate::model::{Config, Model, Provider, Retry};
 use crate::problem::quote;
@@ -190,12 +190,6 @@ fn headers(check: &mut Check, path: &str, provider: &Provider) {
     }
     let names = provider.headers.keys().map(|name| (below(path, name), name.to_ascii_lowercase()));
     check.unique(names, "header field");
-}
-
-/// RFC 9110, 5.6.2.
-fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
 pub(super) fn models(check: &mut Check, config: &Config) {

@@ -18,7 +18,7 @@ pub(super) fn upstreams(check: &mut Check, config: &Config) {
             check.problem(&path, "a name has 1 to 64 letters, digits, \".\", \"_\" or \"-\"");
         }
         self::upstream(check, &path, upstream);
-        let used = config.routes.iter().any(|route| route.upstream.as_deref() == Some(name));
+        let used = config.routes.iter().any(|route| route.upstreams().any(|used| used == name));
         if !used {
             check.warning(&path, "no route leads to it");
         }

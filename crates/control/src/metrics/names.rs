@@ -107,6 +107,11 @@ pub(super) const PANICS: Metric = counter(
 );
 pub(super) const HEARTBEATS: Metric =
     counter("tidegate_heartbeats_total", &[], "Heartbeats written into silent event streams.");
+pub(super) const MIRRORED: Metric = counter(
+    "tidegate_mirrored_total",
+    &["result"],
+    "Copies of requests for mirrors: sent, dropped (no room, no endpoint, body too long or broken off), failed.",
+);
 
 // HTTP/2 towards callers.
 pub(super) const H2_CONNECTIONS: Metric =
@@ -278,7 +283,7 @@ pub(super) const UPTIME: Metric =
 
 /// All of them, in the order of the page.
 #[cfg(test)]
-pub(super) const ALL: [&Metric; 61] = [
+pub(super) const ALL: [&Metric; 62] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &REPLY_BYTES,
@@ -300,6 +305,7 @@ pub(super) const ALL: [&Metric; 61] = [
     &H2_RESETS,
     &H2_GOAWAYS,
     &H2_CALMED,
+    &MIRRORED,
     &MODEL_REQUESTS,
     &TOKENS,
     &USAGE_UNKNOWN,

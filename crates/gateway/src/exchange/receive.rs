@@ -167,7 +167,7 @@ impl Attempt<'_> {
                 let framing = compose::delimited(head.framing, request, llm.is_some() && events);
                 let keep = keeps(parties, framing);
                 let start = composed.len();
-                compose::reply_head(composed, request, head, bytes, llm.is_some(), framing, keep);
+                compose::reply_head(composed, request, head, bytes, parties.routed, framing, keep);
                 if llm.is_some() {
                     mask_key(provider, composed.get_mut(start..).unwrap_or_default());
                 }
@@ -183,7 +183,7 @@ impl Attempt<'_> {
             return Ok(());
         };
         let mut fields = Vec::with_capacity(256);
-        compose::reply_fields(&mut fields, head, bytes, true);
+        compose::reply_fields(&mut fields, head, bytes, true, None);
         mask_key(provider, &mut fields);
         let retry_after = head
             .field(FieldId::RetryAfter)

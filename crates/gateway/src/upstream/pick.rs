@@ -64,7 +64,7 @@ pub(crate) type Newer = OnceCell<Rc<Arc<Snapshot>>>;
 /// One attempt in flight on an endpoint; it ends when dropped, and the endpoint is then offered to
 /// those who wait for one.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(crate) struct Lease {
     live: Arc<EndpointLive>,
     offers: Option<(Rc<Shard>, Arc<QueueLive>)>,
     /// What the outcome will say about the endpoint.
@@ -76,7 +76,7 @@ pub(super) struct Lease {
 impl Lease {
     /// Counts one more in flight; None when the endpoint is at its cap, which holds over all
     /// shards.
-    fn take(shard: &Rc<Shard>, group: &Group, endpoint: &Endpoint) -> Option<Self> {
+    pub(crate) fn take(shard: &Rc<Shard>, group: &Group, endpoint: &Endpoint) -> Option<Self> {
         let in_flight = &endpoint.live.in_flight;
         match endpoint.connections_max {
             u32::MAX => {

@@ -21,6 +21,17 @@ pub enum Phase {
     Ejected,
 }
 
+impl Phase {
+    /// The word for it in explanations.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitting => "admitting",
+            Self::Probing => "probing",
+            Self::Ejected => "ejected",
+        }
+    }
+}
+
 /// How an attempt came to its endpoint: what its outcome says depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry {

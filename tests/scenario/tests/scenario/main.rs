@@ -22,5 +22,6 @@ mod listener;
 mod plain;
 mod regressions;
 mod relay;
+mod routes;
 mod streams;
 mod tls;
