@@ -2,6 +2,7 @@
 //! on the seeds and on random inputs. Each check returns whether the input is accepted, and panics
 //! where an invariant is broken.
 
+use tidegate_wire::client_hello::parse_client_hello;
 use tidegate_wire::http1::chunked::{ChunkError, ChunkedDecoder};
 use tidegate_wire::http1::head::{
     Field, HeadError, HeadLimits, Method, RequestFraming, RequestHead, ResponseFraming,
@@ -241,4 +242,17 @@ pub(crate) fn proxy_protocol(data: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// ClientHellos: the same answer in any pieces. Accepted means: it is whole.
+pub(crate) fn client_hello(data: &[u8]) -> bool {
+    let whole = parse_client_hello(data);
+    // Every beginning would cost the square of a long input.
+    for end in (0..data.len()).filter(|end| *end < 600 || end % 97 == 0) {
+        match parse_client_hello(&data[..end]) {
+            Ok(None) => {}
+            early => assert_eq!(early, whole, "after {end} bytes"),
+        }
+    }
+    matches!(whole, Ok(Some(_)))
 }

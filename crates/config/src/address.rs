@@ -39,6 +39,9 @@ pub enum AddressError {
     /// No host.
     #[error("the host is missing")]
     NoHost,
+    /// `tcp://` or `tls://` without a port.
+    #[error("a tcp:// or tls:// address needs its port, such as tcp://127.0.0.1:5432")]
+    NoPort,
     /// Port 0.
     #[error("port 0 cannot be connected to")]
     PortZero,
@@ -99,6 +102,9 @@ impl HttpUrl {
 pub enum EndpointAddress {
     /// `http://host:port` or `https://host:port`, with or without a path.
     Http(HttpUrl),
+    /// `tcp://host:port` or `tls://host:port`: only TCP listeners can use it. Here as the address
+    /// of the same host and port with `http` or `https`.
+    Raw(HttpUrl),
     /// `unix:/path/to.sock`, or `unix:@name` for a name in Linux' abstract namespace (unix(7)).
     /// Here without the `unix:`.
     Unix(String),
@@ -111,6 +117,14 @@ impl FromStr for EndpointAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        for (scheme, same) in [("tcp", "http"), ("tls", "https")] {
+            if let Some(rest) = text.strip_prefix(scheme).filter(|rest| rest.starts_with("://")) {
+                let url = format!("{same}{rest}").parse()?;
+                // These schemes have no port of their own that the parser could leave out.
+                parse(text)?.port().ok_or(AddressError::NoPort)?;
+                return Ok(Self::Raw(url));
+            }
+        }
         let Some(path) = text.strip_prefix("unix:") else {
             return text.parse().map(Self::Http);
         };
@@ -328,6 +342,25 @@ mod tests {
             (&long, AddressError::ProxyCredentials),
         ] {
             assert_eq!(text.parse::<Egress>().unwrap_err(), error, "{text}");
+        }
+    }
+
+    #[test]
+    fn endpoints_may_be_plain_tcp_or_tls() {
+        for (text, tls, port) in [
+            ("tcp://DB.example:5432", false, 5432),
+            ("tls://db.example:443", true, 443),
+            ("tcp://db.example:80", false, 80),
+        ] {
+            let url = HttpUrl { tls, host: "db.example".to_owned(), port, path: String::new() };
+            assert_eq!(text.parse(), Ok(EndpointAddress::Raw(url)), "{text}");
+        }
+        for (text, error) in [
+            ("tcp://db", AddressError::NoPort),
+            ("tcp://db:0", AddressError::PortZero),
+            ("udp://db:1", AddressError::NotHttp),
+        ] {
+            assert_eq!(text.parse::<EndpointAddress>(), Err(error), "{text}");
         }
     }
 

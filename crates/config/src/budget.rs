@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::Config;
+use crate::model::{Config, Protocol};
 use crate::size::ByteSize;
 
 /// An idle client connection: ours and the kernel-independent part of the runtime.
@@ -69,11 +69,14 @@ impl Budget {
         }
         let binds = config.listeners.len() as u64;
         let listeners = binds * shards + u64::from(config.admin.is_some());
+        // A TCP connection takes no place among the requests, and one connection to an endpoint.
+        let tcp = config.listeners.iter().any(|listener| listener.protocol == Protocol::Tcp);
+        let tunnels = if tcp { connections } else { 0 };
         let file_parts = [
             ("process", FILES),
             ("listeners on every shard", listeners),
             ("client connections", connections),
-            ("connections to endpoints", requests.saturating_mul(2)),
+            ("connections to endpoints", requests.saturating_mul(2).saturating_add(tunnels)),
         ];
         let mut files: u64 = 0;
         for (what, count) in file_parts {

@@ -6,6 +6,7 @@ mod health;
 mod listener;
 mod llm;
 mod route;
+mod tcp;
 mod upstream;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub(crate) fn check(
     let mut check = Check { collector, places };
     listener::addresses(&mut check, config);
     admin::tokens(&mut check, config);
+    tcp::listeners(&mut check, config);
     limits(&mut check, &config.limits);
     timeouts(&mut check, &config.timeouts);
     if let Some(shards) = config.shards {
@@ -188,6 +190,7 @@ fn timeouts(check: &mut Check, timeouts: &Timeouts) {
         ("request", timeouts.request),
         ("stream", timeouts.stream),
         ("write_stall", timeouts.write_stall),
+        ("tunnel", timeouts.tunnel),
         ("upstream_idle", timeouts.upstream_idle),
         ("upgrade", timeouts.upgrade),
     ] {

@@ -21,7 +21,7 @@ pub(crate) use admin::default_admin_bind;
 pub use admin::{Admin, AdminToken, Role};
 pub use balance::{Algorithm, Balance, Bound, Hash, HashBy};
 pub use health::{Breaker, Health, Hedge, Outlier, Resolver};
-pub use listener::{Certificate, ClientAuth, Listener, TlsVersion};
+pub use listener::{Certificate, ClientAuth, Listener, Protocol, TlsVersion};
 pub use llm::{
     Caller, Cooldown, Model, ModelBalance, Priority, Provider, ProviderTimeouts, Retry, Target,
 };
@@ -199,6 +199,10 @@ pub struct Timeouts {
     #[serde(serialize_with = "duration::serialize")]
     #[schemars(with = "DurationText")]
     pub drain: Duration,
+    /// Silence in both directions of a WebSocket or TCP connection before it is closed.
+    #[serde(serialize_with = "duration::serialize")]
+    #[schemars(with = "DurationText")]
+    pub tunnel: Duration,
     /// How long an idle connection to an endpoint is kept for reuse.
     #[serde(serialize_with = "duration::serialize")]
     #[schemars(with = "DurationText")]
@@ -224,6 +228,7 @@ impl Default for Timeouts {
             write_stall: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
             drain: Duration::from_secs(30),
+            tunnel: Duration::from_hours(1),
             upstream_idle: Duration::from_mins(1),
             upgrade: Duration::from_hours(1),
         }

@@ -126,6 +126,7 @@ fn timeouts(reader: &mut Reader, value: &Value, timeouts: &mut Timeouts) {
         ("write_stall", &mut timeouts.write_stall),
         ("heartbeat", &mut timeouts.heartbeat),
         ("drain", &mut timeouts.drain),
+        ("tunnel", &mut timeouts.tunnel),
         ("upstream_idle", &mut timeouts.upstream_idle),
         ("upgrade", &mut timeouts.upgrade),
     ] {

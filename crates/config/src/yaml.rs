@@ -12,7 +12,7 @@ use crate::duration::format_duration;
 use crate::expand::escape;
 use crate::model::{
     Admin, Caller, Certificate, Config, Endpoint, Limits, Listener, Log, Model, ModelBalance,
-    Priority, Provider, Queue, Retry, Target, Timeouts, Upstream,
+    Priority, Protocol, Provider, Queue, Retry, Target, Timeouts, Upstream,
 };
 use crate::model::{ProxyHeader, UpstreamProtocol};
 use crate::secret::Secret;
@@ -166,6 +166,11 @@ fn listener(listener: &Listener) -> Yaml {
         &default.proxy_protocol,
         bool::to_string,
     );
+    add(&mut fields, "protocol", &listener.protocol, &Protocol::default(), |protocol| {
+        protocol.as_str().to_owned()
+    });
+    add_optional(&mut fields, "upstream", listener.upstream.as_ref());
+    add_map(&mut fields, "sni", named(&listener.sni, |upstream| Yaml::Literal(upstream.clone())));
     Yaml::Map(fields)
 }
 
@@ -217,6 +222,7 @@ fn timeouts(timeouts: &Timeouts) -> Fields {
         ("write_stall", timeouts.write_stall, default.write_stall),
         ("heartbeat", timeouts.heartbeat, default.heartbeat),
         ("drain", timeouts.drain, default.drain),
+        ("tunnel", timeouts.tunnel, default.tunnel),
         ("upstream_idle", timeouts.upstream_idle, default.upstream_idle),
         ("upgrade", timeouts.upgrade, default.upgrade),
     ] {

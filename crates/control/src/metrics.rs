@@ -55,6 +55,7 @@ impl Collector for Cells {
         let snapshot = self.shared.snapshot.load_full();
         exchanges(&mut encoder, live)?;
         routes(&mut encoder, live)?;
+        tunnels(&mut encoder, live)?;
         models(&mut encoder, live)?;
         endpoints(&mut encoder, live)?;
         gauges(&mut encoder, live, &snapshot)?;
@@ -138,6 +139,35 @@ fn routes(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     let bytes =
         routes.iter().map(|route| Row::of(&route.name, sum(&route.cells, |c| &c.reply_bytes)));
     put(encoder, &names::REPLY_BYTES, bytes)
+}
+
+fn tunnels(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
+    let total = |read: fn(&ShardCell) -> &Counter| sum(&live.shards, read);
+    put(encoder, &names::WEBSOCKETS, [Row::alone(total(|cell| &cell.websockets))])?;
+    let open: u64 = live.shards.iter().map(|cell| cell.websockets_open.load(Relaxed)).sum();
+    put(encoder, &names::WEBSOCKETS_OPEN, [Row::alone(open)])?;
+    let bytes = [
+        Row::of("received", total(|cell| &cell.websocket_received_bytes)),
+        Row::of("sent", total(|cell| &cell.websocket_sent_bytes)),
+    ];
+    put(encoder, &names::WEBSOCKET_BYTES, bytes)?;
+    let listeners = live.tcp_listeners();
+    let connections =
+        listeners.iter().map(|tcp| Row::of(&tcp.name, sum(&tcp.cells, |c| &c.connections)));
+    put(encoder, &names::TCP_CONNECTIONS, connections)?;
+    let open = live.gauges.tcp.load(Relaxed) as u64;
+    put(encoder, &names::TCP_OPEN, [Row::alone(open)])?;
+    let bytes = listeners.iter().flat_map(|tcp| {
+        [
+            Row::of_both(&tcp.name, "received", sum(&tcp.cells, |c| &c.received_bytes)),
+            Row::of_both(&tcp.name, "sent", sum(&tcp.cells, |c| &c.sent_bytes)),
+        ]
+    });
+    put(encoder, &names::TCP_BYTES, bytes)?;
+    put(encoder, &names::SPLICED_BYTES, [Row::alone(total(|cell| &cell.spliced_bytes))])?;
+    let pipes = live.shards.iter().enumerate();
+    let pipes = pipes.map(|(shard, cell)| Row::numbered(shard, cell.pipes.load(Relaxed).into()));
+    put(encoder, &names::PIPES, pipes)
 }
 
 fn models(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
@@ -289,7 +319,7 @@ mod tests {
             live.upstream("app"),
             live.name("a.example", 80),
         );
-        let _queue = live.queue("app");
+        let _held_too = (live.queue("app"), live.tcp("0.0.0.0:5432"));
         live.endpoint("http://127.0.0.1:1").cells.of(1).failures[0].add(1);
         let page = MetricsPage::new(Arc::new(Shared::new(snapshot, live))).text().unwrap();
         let typed = page.lines().filter_map(|line| line.strip_prefix("# TYPE "));

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use http::HeaderMap;
 use tidegate_snapshot::Reason;
 use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
 
 use self::frames::Frames;
 use crate::error::ProxyError;
@@ -40,6 +41,11 @@ pub(crate) struct Client {
     pub(crate) carry: Vec<u8>,
     /// The reply in progress.
     pub(crate) reply: Outgoing,
+    /// The caller may end its direction and still wait for what comes back (TCP): such an end is
+    /// no going away.
+    pub(crate) half_closes: bool,
+    /// It has ended its direction.
+    ended: bool,
 }
 
 /// What carries an exchange.
@@ -125,7 +131,16 @@ impl Client {
     }
 
     fn over(wire: Wire, peer: SocketAddr, timer: Timer) -> Self {
-        Self { wire, peer, secure: false, timer, carry: Vec::new(), reply: Outgoing::default() }
+        Self {
+            wire,
+            peer,
+            secure: false,
+            timer,
+            carry: Vec::new(),
+            reply: Outgoing::default(),
+            half_closes: false,
+            ended: false,
+        }
     }
 
     /// Does the caller speak HTTP/2? Then the end of a body is seen, not counted, and that it has
@@ -161,6 +176,9 @@ impl Client {
         space: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         if self.carry.is_empty() {
+            if self.ended {
+                return Poll::Ready(Ok(0));
+            }
             return match &mut self.wire {
                 Wire::Http1(stream) => stream.poll_read(cx, space),
                 Wire::Http2(frames) => frames.poll_read(cx, space),
@@ -271,7 +289,6 @@ impl Client {
     }
 
     /// Ends our direction: what was sent before is all there is.
-    #[allow(dead_code, reason = "tunnels will end one direction")]
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.wire {
             Wire::Http1(stream) => stream.poll_shutdown(cx),
@@ -292,6 +309,33 @@ impl Client {
         }
     }
 
+    /// Makes the end of the connection a reset, so that the caller cannot take it for an end.
+    pub(crate) fn reset_on_close(&mut self) {
+        self.reply.broken = true;
+        // A stream of HTTP/2 is reset when its task ends.
+        if let Wire::Http1(stream) = &self.wire {
+            stream.reset_on_close();
+        }
+    }
+
+    /// The socket, where bytes can be taken from it without our looking at them: nothing of the
+    /// caller's is held here.
+    pub(crate) fn bare_source(&self) -> Option<&TcpStream> {
+        match &self.wire {
+            Wire::Http1(Stream::Tcp(tcp)) if self.carry.is_empty() && !self.ended => Some(tcp),
+            _ => None,
+        }
+    }
+
+    /// The socket, where bytes can be given to it without our looking at them: nothing for the
+    /// caller is held here.
+    pub(crate) fn bare_sink(&self) -> Option<&TcpStream> {
+        match &self.wire {
+            Wire::Http1(Stream::Tcp(tcp)) if !self.is_blocked() => Some(tcp),
+            _ => None,
+        }
+    }
+
     /// Is something left to write?
     pub(crate) fn is_blocked(&self) -> bool {
         !self.reply.pending.is_empty()
@@ -306,12 +350,13 @@ impl Client {
         };
         loop {
             let room = READ_AHEAD.saturating_sub(self.carry.len());
-            if room == 0 {
+            if room == 0 || self.ended {
                 return Poll::Pending;
             }
             let mut space = [const { MaybeUninit::<u8>::uninit() }; 512];
             let mut into = ReadBuf::uninit(&mut space);
             match ready!(stream.poll_read_into(cx, &mut into)) {
+                Ok(()) if into.filled().is_empty() && self.half_closes => self.ended = true,
                 Ok(()) if into.filled().is_empty() => {
                     return Poll::Ready(gone(io::ErrorKind::UnexpectedEof.into()));
                 }

@@ -11,8 +11,19 @@ use crate::client::Delimited;
 use crate::request::{Body, Request};
 use crate::route::Routed;
 
-/// Writes the head of the request to an endpoint. `length`: of the body as it will be sent, None
-/// when it goes out chunked. `secure`: the caller came by TLS.
+/// The only protocol that connections are switched to (RFC 6455 section 4.1), towards both sides.
+const SWITCH: &[u8] = b"Connection: Upgrade\r\nUpgrade: websocket\r\n";
+
+/// What follows the head of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Follows {
+    /// A body of this length as it will be sent, which may be 0; None: it goes out chunked.
+    Body(Option<u64>),
+    /// A WebSocket, if the endpoint agrees.
+    Tunnel,
+}
+
+/// Writes the head of the request to an endpoint. `secure`: the caller came by TLS.
 pub(crate) fn request_head(
     out: &mut Vec<u8>,
     request: &Request,
@@ -20,7 +31,7 @@ pub(crate) fn request_head(
     endpoint: &Endpoint,
     peer: SocketAddr,
     secure: bool,
-    length: Option<u64>,
+    follows: Follows,
 ) {
     let head = request.head();
     let bytes = request.bytes();
@@ -52,10 +63,11 @@ pub(crate) fn request_head(
         put_field(out, b"Host", host);
         plain_fields(out, request, peer, secure, changes.map(|changes| &changes.request));
     }
-    match length {
-        None => put_field(out, b"Transfer-Encoding", b"chunked"),
-        Some(0) if !has_body(request) => {}
-        Some(length) => put_number_field(out, b"Content-Length", length),
+    match follows {
+        Follows::Tunnel => out.extend_from_slice(SWITCH),
+        Follows::Body(None) => put_field(out, b"Transfer-Encoding", b"chunked"),
+        Follows::Body(Some(0)) if !has_body(request) => {}
+        Follows::Body(Some(length)) => put_number_field(out, b"Content-Length", length),
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -174,6 +186,23 @@ pub(crate) fn delimited(
         (_, Version::Http11) => Delimited::Chunked,
         (_, Version::Http10) => Delimited::Close,
     }
+}
+
+/// Writes the head of a reply that switches to WebSocket for the caller.
+pub(crate) fn switch_head(
+    out: &mut Vec<u8>,
+    head: &ResponseHead,
+    bytes: &[u8],
+    routed: &Routed<'_>,
+) {
+    let edits = routed.reply_edits();
+    put_status_line(out, head.status);
+    reply_fields(out, head, bytes, false, edits);
+    if let Some(edits) = edits {
+        out.extend_from_slice(&edits.put);
+    }
+    out.extend_from_slice(SWITCH);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes the head of an endpoint's reply for the caller.

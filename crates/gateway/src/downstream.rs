@@ -2,6 +2,7 @@
 
 pub(crate) mod h2;
 pub(crate) mod handshake;
+pub(crate) mod tcp;
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;

@@ -4,6 +4,7 @@ pub(crate) mod hedge;
 mod http2;
 mod receive;
 mod send;
+pub(crate) mod upgrade;
 
 use std::io::IoSlice;
 use std::rc::Rc;
@@ -23,6 +24,7 @@ use crate::record::Record;
 use crate::request::{Body, Request};
 use crate::route::{Call, Routed};
 use crate::shard::Shard;
+use crate::stream::Stream;
 use crate::upstream::{Leg, Picked};
 
 /// The head of a stream that begins with a heartbeat, before the endpoint has said anything.
@@ -47,6 +49,8 @@ pub(crate) struct Parties<'x, 's> {
     pub(crate) record: &'x mut Record<'s>,
     /// When the exchange began (ms).
     pub(crate) began_ms: u64,
+    /// The connection to an endpoint that has switched to WebSocket.
+    pub(crate) switched: &'x mut Option<Box<Stream>>,
 }
 
 /// Runs one attempt. Ok: the reply has been handed over whole. After an error, `client.reply`
@@ -115,6 +119,8 @@ enum Stage {
     Body(ReplyBody),
     /// An error reply is read whole.
     Error(ReplyBody, Box<ErrorReply>),
+    /// The endpoint has switched to WebSocket, and the caller has been told.
+    Switched,
     /// It has ended.
     Ended { reusable: bool },
 }
@@ -176,6 +182,9 @@ impl Attempt<'_> {
         loop {
             if let Poll::Ready(flushed) = parties.client.poll_flush(cx) {
                 flushed?;
+            }
+            if matches!(self.stage, Stage::Switched) {
+                return Poll::Ready(Ok(()));
             }
             if matches!(self.stage, Stage::Ended { .. }) && !parties.client.is_blocked() {
                 return Poll::Ready(Ok(()));
@@ -300,7 +309,7 @@ impl Attempt<'_> {
                     consider(parties.began_ms + timeouts.request, Reason::RequestTimeout);
                 }
             }
-            Stage::Ended { .. } => {}
+            Stage::Ended { .. } | Stage::Switched => {}
         }
         next
     }
@@ -324,7 +333,7 @@ impl Attempt<'_> {
                 body.observed.as_ref().is_some_and(|observed| observed.watch().is_some())
                     && !parties.client.reply.inside_frame
             }
-            Stage::Ended { .. } => false,
+            Stage::Ended { .. } | Stage::Switched => false,
         };
         let wanted = threshold > 0
             && at_boundary
@@ -366,7 +375,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Gives the connection back to the pool if it can carry another request.
+    /// Gives the connection back to the pool if it can carry another request, or on as a tunnel.
     fn finish(self, parties: &mut Parties<'_, '_>) {
         let sent = self.sending == Sending::Done && self.owed.is_none_or(|owed| owed == 0);
         match self.stage {
@@ -374,6 +383,11 @@ impl Attempt<'_> {
                 let now = parties.client.now_ms();
                 if let Leg::Http1(stream) = self.leg {
                     parties.shard.pool.put(self.endpoint.pool, stream, now);
+                }
+            }
+            Stage::Switched => {
+                if let Leg::Http1(stream) = self.leg {
+                    *parties.switched = Some(Box::new(stream));
                 }
             }
             Stage::Body(body) => {

@@ -6,6 +6,7 @@
 //! - `pipeline`: route → auth → admission → pick → exchange → record
 //! - `upstream`: picking an endpoint, pool, connections, egress proxies
 //! - `exchange`, `compose`, `observe`: one attempt, both directions as they come
+//! - `tunnel`: bytes both ways, for WebSocket and TCP connections
 //! - `mirror`: copies of requests for another upstream
 //! - `reply`, `builtin`, `fixed`: what we say ourselves
 //! - `record`: what is known afterwards, written once, on Drop
@@ -32,6 +33,7 @@ mod route;
 mod shard;
 mod stream;
 mod timer;
+mod tunnel;
 mod upstream;
 
 use std::collections::BTreeMap;

@@ -148,6 +148,20 @@ fn welcome(shard: &Rc<Shard>, bind: SocketAddr, stream: TcpStream, peer: SocketA
     // A reload that takes a listener away closes its sockets in a moment.
     let Some(listener) = snapshot.listener(bind) else { return };
     let limit = snapshot.limits.connections;
+    // Small writes are made at once: we always write whole messages or whole chunks.
+    let _ = stream.set_nodelay(true);
+    if listener.tcp.is_some() {
+        if counted.open > limit {
+            shard.cell().ended[Reason::ConnectionsFull as usize].add(1);
+            return;
+        }
+        let (task_shard, listener) = (Rc::clone(shard), Arc::clone(listener));
+        shard.spawn(|task| async move {
+            let _counted = (counted, task);
+            downstream::tcp::serve(&task_shard, &listener, stream, peer).await;
+        });
+        return;
+    }
     if counted.open > limit + RESERVE {
         shard.cell().ended[Reason::ConnectionsFull as usize].add(1);
         if listener.tls.is_some() {
@@ -159,8 +173,6 @@ fn welcome(shard: &Rc<Shard>, bind: SocketAddr, stream: TcpStream, peer: SocketA
         return;
     }
     let over = counted.open > limit;
-    // Small writes are made at once: we always write whole messages or whole chunks.
-    let _ = stream.set_nodelay(true);
     let task_shard = Rc::clone(shard);
     if handshake::is_needed(listener) {
         if over && listener.tls.is_some() && !shard.may_shake_hands_over_limit() {

@@ -15,7 +15,7 @@ use tidegate_wire::http1::head::Method;
 pub(crate) use copy::{BodyCopy, CopyWriter};
 
 use crate::client::Client;
-use crate::compose;
+use crate::compose::{self, Follows};
 use crate::request::{Body, Request};
 use crate::route::Routed;
 use crate::shard::Shard;
@@ -124,7 +124,8 @@ fn message(
     };
     let mut head = Vec::with_capacity(512);
     let (peer, secure) = (client.peer, client.secure);
-    compose::request_head(&mut head, request, routed, endpoint, peer, secure, length);
+    let follows = Follows::Body(length);
+    compose::request_head(&mut head, request, routed, endpoint, peer, secure, follows);
     let proxy_header = proxy_header(endpoint, client);
     Some(Message { method: request.method, proxy_header, head, body })
 }

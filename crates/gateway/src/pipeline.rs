@@ -12,7 +12,7 @@ use crate::builtin;
 use crate::client::Client;
 use crate::downstream::After;
 use crate::error::ProxyError;
-use crate::exchange::{self, Parties, hedge};
+use crate::exchange::{self, Parties, hedge, upgrade};
 use crate::fixed;
 use crate::mirror;
 use crate::record::Record;
@@ -86,15 +86,16 @@ async fn answer<'s>(
     let budget = &snapshot.retry_budget;
     call.group.live.budget(shard.index, budget, client.now_ms(), |left| left.deposit(budget));
     let mut passed = upstream::pass(shard, call.group)?;
-    if let Some(mirror) = &routed.route.mirror {
+    if let Some(mirror) = routed.route.mirror.as_ref().filter(|_| !call.tunnels) {
         mirror::begin(shard, snapshot, client, request, &routed, mirror);
     }
 
     let traffic = call.traffic();
     let key = upstream::key(call.group, traffic, request, routed.path(request), client.peer.ip());
-    let hedge_ms = routed.route.hedge_ms.filter(|_| hedge::is_possible(request, call.group));
+    let hedge_ms = routed.route.hedge_ms.filter(|_| hedge::is_possible(request, &call));
     let mut attempts = Attempts::new(Want::new(traffic, key, priority));
     let newer = Newer::new();
+    let mut switched = None;
     loop {
         let mut picked =
             upstream::pick(shard, snapshot, client, &call, &mut attempts, &newer).await?;
@@ -108,6 +109,7 @@ async fn answer<'s>(
             call: &call,
             record,
             began_ms,
+            switched: &mut switched,
         };
         let outcome = match hedge_ms {
             Some(after) if attempts.is_first() => {
@@ -123,7 +125,15 @@ async fn answer<'s>(
         };
         picked.note(shard, &mut passed, outcome.as_ref().err(), record.status);
         match outcome {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                if let Some(stream) = switched {
+                    // Boxed: few exchanges become tunnels, and all would pay for it.
+                    let endpoint = picked.endpoint;
+                    let tunnel = upgrade::pass(shard, client, request, record, endpoint, *stream);
+                    Box::pin(tunnel).await;
+                }
+                return Ok(());
+            }
             Err(error) => {
                 let committed = client.reply.is_committed() || !request.is_replayable();
                 let index = picked.index();

@@ -26,6 +26,8 @@ pub(crate) struct Record<'s> {
     pub(crate) status: u16,
     /// Why it ended otherwise than well.
     pub(crate) reason: Option<Reason>,
+    /// A tunnel is open: when the record ends now, the process stopped it.
+    pub(crate) in_tunnel: bool,
     /// Bytes of the reply.
     pub(crate) reply_bytes: u64,
     /// Time to the first byte of the reply's body.
@@ -46,6 +48,7 @@ impl<'s> Record<'s> {
             model: None,
             status: 0,
             reason: None,
+            in_tunnel: false,
             reply_bytes: 0,
             first_byte_us: None,
             usage: None,
@@ -68,7 +71,7 @@ impl<'s> Record<'s> {
 impl Drop for Record<'_> {
     fn drop(&mut self) {
         let shard = self.shard.cell();
-        if self.status == 0 && self.reason.is_none() {
+        if (self.status == 0 || self.in_tunnel) && self.reason.is_none() {
             // The task itself was dropped: a stop that did not wait.
             self.reason = Some(Reason::Draining);
         }

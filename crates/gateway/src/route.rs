@@ -16,6 +16,7 @@ use tidegate_snapshot::{
 use tidegate_wire::http1::head::{FieldId, Method};
 
 use crate::error::{Cause, ProxyError};
+use crate::exchange::upgrade;
 use crate::record::Record;
 use crate::request::Request;
 use crate::shard::Shard;
@@ -127,6 +128,8 @@ pub(crate) struct Call<'s> {
     pub(crate) llm: Option<tidegate_dialect::Call>,
     /// The caller wants an event stream.
     pub(crate) streams: bool,
+    /// The caller wants a tunnel: a WebSocket or TCP connection.
+    pub(crate) tunnels: bool,
     /// Where the model's name stands in the body.
     naming: Naming,
 }
@@ -140,7 +143,12 @@ enum Naming {
     Form(Box<FormFacts>),
 }
 
-impl Call<'_> {
+impl<'s> Call<'s> {
+    /// A TCP connection to one of this group.
+    pub(crate) fn tcp(group: &'s Group) -> Self {
+        Self { group, model: None, llm: None, streams: false, tunnels: true, naming: Naming::Same }
+    }
+
     /// The body with the model's name there, where it differs from the caller's.
     pub(crate) fn renamed_body(&self, body: &[u8], name: Option<&str>) -> Option<Vec<u8>> {
         let name = name?;
@@ -155,7 +163,11 @@ impl Call<'_> {
 
     /// The kind of traffic, for the balance.
     pub(crate) fn traffic(&self) -> Traffic {
-        if self.streams { Traffic::Sse } else { Traffic::Http }
+        match (self.tunnels, self.streams) {
+            (true, _) => Traffic::WebSocket,
+            (false, true) => Traffic::Sse,
+            (false, false) => Traffic::Http,
+        }
     }
 
     /// Is the caller's dialect this one?
@@ -181,7 +193,8 @@ pub(crate) fn call<'s>(
         let streams = request
             .field(FieldId::Accept)
             .is_some_and(|accept| accept.starts_with(b"text/event-stream"));
-        return Ok(Call { group, model: None, llm: None, streams, naming: Naming::Same });
+        let tunnels = upgrade::is_asked(request);
+        return Ok(Call { group, model: None, llm: None, streams, tunnels, naming: Naming::Same });
     };
     let (model, streams, naming) = match llm.shape {
         Shape::Json => {
@@ -222,7 +235,7 @@ pub(crate) fn call<'s>(
             format!("The providers of the model '{}' speak a dialect like {other}.", model.name),
         )
     })?;
-    Ok(Call { group, model: Some(model), llm: Some(llm), streams, naming })
+    Ok(Call { group, model: Some(model), llm: Some(llm), streams, tunnels: false, naming })
 }
 
 fn naming(model: &Model, llm: tidegate_dialect::Call, facts: impl FnOnce() -> Naming) -> Naming {

@@ -16,6 +16,7 @@ use crate::admission::{Gates, Queue};
 use crate::buffer::{Buffers, Scratch};
 use crate::listener::Listening;
 use crate::timer::{TICK_MS, Timers};
+use crate::tunnel::Pipes;
 use crate::upstream::http2::Http2Pool;
 use crate::upstream::pool::Pool;
 use crate::upstream::queue::{self, EndpointQueues};
@@ -54,6 +55,8 @@ pub(crate) struct Shard {
     pub(crate) pool: Pool,
     /// Connections of HTTP/2 to endpoints.
     pub(crate) http2: Http2Pool,
+    /// What big transfers of tunnels go through.
+    pub(crate) pipes: Rc<Pipes>,
     /// Who waits for admission here.
     pub(crate) queue: Queue,
     /// Who waits for an endpoint here.
@@ -171,6 +174,8 @@ impl Shard {
         cell.upstream_http2_connections.store(http2.connections.get(), Relaxed);
         cell.upstream_http2_streams.store(http2.streams.get(), Relaxed);
         cell.tasks.store(self.tasks.get(), Relaxed);
+        self.pipes.sweep();
+        cell.pipes.store(self.pipes.len() as u64, Relaxed);
         cell.pool_idle.store(self.pool.len() as u64, Relaxed);
         cell.buffers_lent.store(self.buffers.lent() as u64, Relaxed);
         cell.lag_us.store(worst_lag.as_micros() as u64, Relaxed);
@@ -218,6 +223,7 @@ pub(crate) fn run(
         scratch: RefCell::new(Scratch::default()),
         pool: Pool::default(),
         http2: Http2Pool::default(),
+        pipes: Rc::default(),
         queue: Queue::default(),
         endpoint_queues: EndpointQueues::default(),
         gates,

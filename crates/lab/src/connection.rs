@@ -259,6 +259,19 @@ impl Connection {
         }
     }
 
+    /// The bytes read behind the requests that are finished.
+    pub(crate) fn input(&mut self) -> &mut Vec<u8> {
+        &mut self.input
+    }
+
+    /// Reads more of them.
+    pub(crate) async fn more(&mut self) -> Result<(), Gone> {
+        match poll_fn(|context| self.poll_fill(context)).await {
+            Ok(1..) => Ok(()),
+            _ => Err(Gone),
+        }
+    }
+
     /// Writes all of `bytes`, noticing meanwhile when the client goes.
     pub(crate) async fn send(&mut self, mut bytes: &[u8]) -> Result<(), Gone> {
         poll_fn(|context| {

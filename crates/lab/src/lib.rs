@@ -22,3 +22,5 @@ pub mod provider;
 mod reply;
 pub mod report;
 pub mod server;
+mod sha1;
+mod websocket;

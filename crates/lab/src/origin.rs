@@ -11,6 +11,7 @@
 //! | `/status/NNN` | that status, 200 to 599 |
 //! | `/chunked?count=N` | N chunks (10) of one line each |
 //! | `/close` | a body that the end of the connection ends |
+//! | `/ws` | a WebSocket that echoes messages of up to 1 MiB |
 //! | `/early` | 413 before the body has been read, then close |
 //!
 //! Any method does; `Expect: 100-continue` is answered when the body is wanted.
@@ -21,7 +22,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidegate_wire::http1::chunked::{CHUNK_END, LAST_CHUNK, chunk_head};
-use tidegate_wire::http1::head::Version;
+use tidegate_wire::http1::head::{FieldId, Method, Version};
+use tidegate_wire::http1::write::{put_field, put_status_line};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -30,6 +32,7 @@ use crate::json::{put, put_number, put_text};
 use crate::provider::put_request;
 use crate::reply::{Length, put_head};
 use crate::server::{ServerHandle, accept_each, spawn};
+use crate::websocket;
 
 const SMALL_BYTES: u64 = 1 << 10;
 const BIG_BYTES: u64 = 1 << 20;
@@ -120,11 +123,40 @@ async fn serve_request(
             return None;
         }
     }
+    if connection.request().path() == "/ws" {
+        serve_websocket(&mut connection).await;
+        return None;
+    }
     let plan = plan(&connection.request(), number);
     connection.finish_request();
     // Where the client went, nothing is left to do.
     let open = answer(pages, &mut connection, plan).await.unwrap_or(false);
     open.then_some(connection)
+}
+
+/// Switches to WebSocket (RFC 6455 section 4.2) and echoes until it ends.
+async fn serve_websocket(connection: &mut Connection) {
+    let request = connection.request();
+    let asked = request
+        .known_field(FieldId::Upgrade)
+        .is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"));
+    let sound = request.head.method == Method::Get
+        && request.known_field(FieldId::SecWebsocketVersion) == Some("13");
+    let accepted = request.known_field(FieldId::SecWebsocketKey).map(websocket::accept);
+    let (Some(accepted), true, true) = (accepted, asked, sound) else {
+        connection.refuse(426, "this path speaks WebSocket, version 13").await;
+        return;
+    };
+    let mut out = Vec::with_capacity(256);
+    put_status_line(&mut out, 101);
+    put_field(&mut out, b"upgrade", b"websocket");
+    put_field(&mut out, b"connection", b"Upgrade");
+    put_field(&mut out, b"sec-websocket-accept", accepted.as_bytes());
+    put(&mut out, "\r\n");
+    connection.finish_request();
+    if connection.send(&out).await.is_ok() && websocket::echo(connection).await.is_ok() {
+        connection.linger().await;
+    }
 }
 
 fn plan(request: &Request, number: u64) -> Plan {

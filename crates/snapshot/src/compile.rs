@@ -123,7 +123,7 @@ pub fn compile(
     let mut complaints = Vec::new();
     Ok(Snapshot {
         generation,
-        listeners: listener::listeners(&config, live, &mut complaints)?,
+        listeners: listener::listeners(&config, live, &upstreams, &mut complaints)?,
         complaints,
         limits: Limits {
             connections: config.limits.connections as usize,
@@ -177,6 +177,7 @@ fn timeouts(written: &config::Timeouts) -> Timeouts {
         write_stall: ms(written.write_stall),
         heartbeat: ms(written.heartbeat),
         drain: ms(written.drain),
+        tunnel: ms(written.tunnel),
         upstream_idle: ms(written.upstream_idle),
         upgrade: ms(written.upgrade),
     }

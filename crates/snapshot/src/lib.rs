@@ -29,7 +29,8 @@ pub use reason::{Reason, Side};
 pub use types::{
     Breaker, Changes, Destination, Egress, EgressKind, Endpoint, EndpointQueue, FieldEdits, Group,
     GroupHealth, Limits, Listener, Member, Mirror, Model, Models, Provider, Redirect, Route,
-    RouteTimeouts, Snapshot, Split, StaticReply, Timeouts, TlsTarget, Traffic,
+    RouteTimeouts, ServerNames, Snapshot, Split, StaticReply, TcpTarget, Timeouts, TlsTarget,
+    Traffic,
 };
 pub use types::{Protocol, ProxyHeader};
 

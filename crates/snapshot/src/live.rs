@@ -21,7 +21,7 @@ pub use health::{EndpointHealth, Phase};
 pub use queue::QueueLive;
 pub use upstream::UpstreamLive;
 
-use crate::series::{EndpointCell, ModelCell, PerShard, RouteCell, ShardCell};
+use crate::series::{EndpointCell, ModelCell, PerShard, RouteCell, ShardCell, TcpCell};
 use crate::tls::TlsKept;
 
 /// What an identity-keyed table holds at most, so that reloads cannot grow it without bound.
@@ -34,6 +34,8 @@ pub struct Gauges {
     pub connections: CachePadded<AtomicUsize>,
     /// Exchanges in flight.
     pub in_flight: CachePadded<AtomicUsize>,
+    /// TCP connections open. They take no place among the exchanges.
+    pub tcp: CachePadded<AtomicUsize>,
     /// Exchanges waiting for admission.
     pub waiting: CachePadded<AtomicUsize>,
     /// Request-body bytes held for routing and replay.
@@ -120,6 +122,15 @@ pub struct ModelSeries {
     pub cells: PerShard<ModelCell>,
 }
 
+/// Counters of a TCP listener, by its configured address.
+#[derive(Debug)]
+pub struct TcpSeries {
+    /// The address as written.
+    pub name: String,
+    /// Counters per shard.
+    pub cells: PerShard<TcpCell>,
+}
+
 #[derive(Debug, Default)]
 struct Tables {
     endpoints: HashMap<String, Arc<EndpointLive>>,
@@ -129,6 +140,7 @@ struct Tables {
     queues: HashMap<String, Arc<QueueLive>>,
     pools: HashMap<String, u32>,
     upstreams: HashMap<String, Arc<UpstreamLive>>,
+    tcp: HashMap<String, Arc<TcpSeries>>,
     next_id: u32,
 }
 
@@ -311,6 +323,17 @@ impl Live {
         Arc::clone(entry)
     }
 
+    /// Counters of the TCP listener with this configured address.
+    pub fn tcp(&self, name: &str) -> Arc<TcpSeries> {
+        let mut tables = self.tables();
+        let cells = || PerShard::new(self.shard_count);
+        let entry = tables
+            .tcp
+            .entry(name.to_owned())
+            .or_insert_with(|| Arc::new(TcpSeries { name: name.to_owned(), cells: cells() }));
+        Arc::clone(entry)
+    }
+
     /// Forgets what no snapshot or exchange refers to, once a table holds more than [`SERIES_MAX`].
     pub fn forget_unused(&self) {
         let mut tables = self.tables();
@@ -331,6 +354,9 @@ impl Live {
         }
         if tables.upstreams.len() > SERIES_MAX {
             tables.upstreams.retain(|_, u| Arc::strong_count(u) > 1);
+        }
+        if tables.tcp.len() > SERIES_MAX {
+            tables.tcp.retain(|_, t| Arc::strong_count(t) > 1);
         }
     }
 
@@ -364,6 +390,11 @@ impl Live {
         let tables = self.tables();
         let in_use = tables.upstreams.values().filter(|u| Arc::strong_count(u) > 1);
         sorted(in_use, |u| u.name.clone())
+    }
+
+    /// TCP listeners with counters.
+    pub fn tcp_listeners(&self) -> Vec<Arc<TcpSeries>> {
+        sorted(self.tables().tcp.values(), |t| t.name.clone())
     }
 
     /// Models with counters.

@@ -87,6 +87,10 @@ pub enum Reason {
     UpstreamCut,
     /// An operator has drained the endpoint and its grace is over.
     EndpointDrained,
+    /// A WebSocket or TCP connection was silent for too long.
+    TunnelTimeout,
+    /// No upstream has the server name of a TLS connection that is passed on.
+    UnknownServerName,
     /// A fault of our own.
     Internal,
 }
@@ -132,6 +136,8 @@ impl Reason {
         Self::StreamTimeout,
         Self::UpstreamCut,
         Self::EndpointDrained,
+        Self::TunnelTimeout,
+        Self::UnknownServerName,
         Self::Internal,
     ];
 
@@ -173,6 +179,8 @@ impl Reason {
             Self::StreamTimeout => "stream_timeout",
             Self::UpstreamCut => "upstream_cut",
             Self::EndpointDrained => "endpoint_drained",
+            Self::TunnelTimeout => "tunnel_timeout",
+            Self::UnknownServerName => "unknown_server_name",
             Self::Internal => "internal",
         }
     }
@@ -191,7 +199,8 @@ impl Reason {
             | Self::HeadTimeout
             | Self::BodyTimeout
             | Self::ClientGone
-            | Self::WriteStall => Side::Downstream,
+            | Self::WriteStall
+            | Self::UnknownServerName => Side::Downstream,
             Self::ConnectionsFull
             | Self::Busy
             | Self::QueueTimeout
@@ -200,6 +209,7 @@ impl Reason {
             | Self::EndpointsFull
             | Self::EndpointQueueTimeout
             | Self::EndpointDrained
+            | Self::TunnelTimeout
             | Self::Internal => Side::Internal,
             _ => Side::Upstream,
         }
@@ -216,6 +226,7 @@ impl Reason {
             Self::MethodNotAllowed => 405,
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::ClientGone | Self::WriteStall => 499,
+            Self::UnknownServerName => 421,
             Self::ConnectionsFull
             | Self::Busy
             | Self::QueueTimeout
@@ -230,7 +241,8 @@ impl Reason {
             | Self::FirstTokenTimeout
             | Self::BetweenTokensTimeout
             | Self::RequestTimeout
-            | Self::StreamTimeout => 504,
+            | Self::StreamTimeout
+            | Self::TunnelTimeout => 504,
             Self::Internal => 500,
             _ => 502,
         }

@@ -147,6 +147,17 @@ pub struct RouteCell {
     pub reply_bytes: Counter,
 }
 
+/// Counters of a TCP listener.
+#[derive(Debug, Default)]
+pub struct TcpCell {
+    /// Connections that came.
+    pub connections: Counter,
+    /// Bytes from callers to endpoints.
+    pub received_bytes: Counter,
+    /// Bytes from endpoints to callers.
+    pub sent_bytes: Counter,
+}
+
 /// Counters of an endpoint.
 #[derive(Debug, Default)]
 pub struct EndpointCell {
@@ -216,6 +227,14 @@ pub struct ShardCell {
     pub hedges: Counter,
     /// Second attempts that answered first.
     pub hedges_won: Counter,
+    /// WebSocket connections that began.
+    pub websockets: Counter,
+    /// Bytes of WebSocket connections from callers to endpoints.
+    pub websocket_received_bytes: Counter,
+    /// Bytes of WebSocket connections from endpoints to callers.
+    pub websocket_sent_bytes: Counter,
+    /// Bytes that went through the kernel's pipes instead of our memory.
+    pub spliced_bytes: Counter,
     /// Heartbeats written into silent streams.
     pub heartbeats: Counter,
     /// Client connections that speak HTTP/2, now.
@@ -238,6 +257,10 @@ pub struct ShardCell {
     pub mirrors_failed: Counter,
     /// Tasks alive now (set by the shard, not summed up).
     pub tasks: AtomicU64,
+    /// WebSocket connections open now.
+    pub websockets_open: AtomicU64,
+    /// Pipes in use and in stock now.
+    pub pipes: AtomicU64,
     /// Idle pooled upstream connections now.
     pub pool_idle: AtomicU64,
     /// Connections of HTTP/2 to endpoints now.

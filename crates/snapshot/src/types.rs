@@ -3,6 +3,7 @@
 mod listener;
 mod llm;
 mod route;
+mod tcp;
 mod upstream;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ pub use llm::{Model, Models, Provider};
 pub use route::{
     Changes, Destination, FieldEdits, Mirror, Redirect, Route, RouteTimeouts, Split, StaticReply,
 };
+pub use tcp::{ServerNames, TcpTarget};
 pub use upstream::{
     Breaker, Egress, EgressKind, Endpoint, EndpointQueue, Group, GroupHealth, Member, TlsTarget,
     Traffic,
@@ -104,6 +106,8 @@ pub struct Timeouts {
     pub heartbeat: u64,
     /// Shutdown grace.
     pub drain: u64,
+    /// Silence in both directions of a tunnel.
+    pub tunnel: u64,
     /// Idle pooled connection.
     pub upstream_idle: u64,
     /// What is in flight in the old process after a binary upgrade.

@@ -47,8 +47,13 @@ pub(crate) fn run(options: &ServeOptions) -> Result<(), Failure> {
     server.run(&origin, |server| {
         let snapshot = server.shared.snapshot.load();
         for (configured, address) in server.gateway.listening() {
-            let secure = snapshot.listener(configured).is_some_and(|l| l.tls.is_some());
-            tracing::info!("listening on {}://{address}", if secure { "https" } else { "http" });
+            let listener = snapshot.listener(configured);
+            let scheme = match listener.map(|l| (l.tcp.is_some(), l.tls.is_some())) {
+                Some((true, _)) => "tcp",
+                Some((false, true)) => "https",
+                _ => "http",
+            };
+            tracing::info!("listening on {scheme}://{address}");
         }
         if let Some(address) = server.control.admin_address() {
             tracing::info!("admin on http://{address}");
@@ -331,6 +336,7 @@ impl Server {
         let in_flight = || {
             live.gauges.in_flight.load(std::sync::atomic::Ordering::Acquire)
                 + live.gauges.waiting.load(std::sync::atomic::Ordering::Acquire)
+                + live.gauges.tcp.load(std::sync::atomic::Ordering::Acquire)
         };
         tracing::info!(in_flight = in_flight(), "draining for {limit:?} at most");
         if matches!(end, End::Replaced) {

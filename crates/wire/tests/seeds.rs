@@ -41,6 +41,11 @@ fn chunked_seeds_hold() {
 }
 
 #[test]
+fn client_hello_seeds_hold() {
+    replay("client_hello", checks::client_hello, 12);
+}
+
+#[test]
 fn sse_seeds_hold() {
     replay("sse", checks::sse, 10);
 }

@@ -92,6 +92,12 @@ impl Gateway {
         gateway
     }
 
+    /// Where the listener with `protocol: tcp` is; the last one, should there be several.
+    pub fn tcp_address(&mut self) -> SocketAddr {
+        let line = self.logged("listening on tcp://");
+        address(&line, "listening on ")
+    }
+
     fn announced(&mut self, words: &str) -> SocketAddr {
         let line = self.logged(words);
         address(&line, words)

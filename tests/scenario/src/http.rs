@@ -146,6 +146,24 @@ impl Connection {
         }
     }
 
+    /// Reads a head to its end and gives its text; what follows stays.
+    pub fn head(&mut self) -> String {
+        loop {
+            if let Some(at) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head = self.read.drain(..at + 4).collect();
+                return String::from_utf8(head).expect("a head of text");
+            }
+            assert!(self.more(), "no head: {:?}", String::from_utf8_lossy(&self.read));
+        }
+    }
+
+    /// Reads this many bytes, or what there is when the peer closes before.
+    pub fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.read.len() < count && self.more() {}
+        let count = count.min(self.read.len());
+        self.read.drain(..count).collect()
+    }
+
     /// Reads everything until the peer closes.
     pub fn rest(&mut self) -> Vec<u8> {
         while self.more() {}

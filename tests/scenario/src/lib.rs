@@ -16,6 +16,7 @@ pub mod origin;
 pub mod process;
 pub mod scripted;
 pub mod secure;
+pub mod websocket;
 
 use std::time::{Duration, Instant};
 

@@ -139,6 +139,24 @@ impl Peer {
         }
     }
 
+    /// Reads this many bytes, or what there is when the other side closes before.
+    pub fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.read.len() < count && self.more().is_some() {}
+        let count = count.min(self.read.len());
+        self.read.drain(..count).collect()
+    }
+
+    /// Reads until the other side closes.
+    pub fn rest(&mut self) -> Vec<u8> {
+        while self.more().is_some() {}
+        std::mem::take(&mut self.read)
+    }
+
+    /// Ends the sending direction.
+    pub fn finish(&mut self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
     /// Sends bytes as they are. The other side may have gone, which is no fault of the script.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.stream.write_all(bytes.as_ref());

@@ -5,7 +5,7 @@ mod edits;
 use tidegate_policy::route::{Location, Pattern, RouteKey, hidden};
 
 use super::{Check, is_request_target, is_token, unique_names};
-use crate::model::{Config, Route, UpstreamProtocol};
+use crate::model::{Config, Protocol, Route, UpstreamProtocol};
 use crate::problem::quote;
 use crate::reader::below;
 use crate::suggest::nearest;
@@ -24,7 +24,8 @@ const REPLY_MAX: usize = 64 * 1024;
 
 pub(super) fn routes(check: &mut Check, config: &Config) {
     let unread = ["providers", "upstreams"].iter().any(|path| check.is_reported(path));
-    if config.routes.is_empty() && !unread {
+    let tcp = config.listeners.iter().any(|listener| listener.protocol == Protocol::Tcp);
+    if config.routes.is_empty() && !tcp && !unread {
         check.problem(
             "routes",
             "nothing to serve: add providers for LLM traffic, or upstreams and routes to them",
@@ -235,7 +236,7 @@ fn named_upstream(check: &mut Check, config: &Config, path: &str, name: &str) {
     }
 }
 
-fn host_problem(host: &str) -> Option<&'static str> {
+pub(super) fn host_problem(host: &str) -> Option<&'static str> {
     if host.is_empty() || host.len() > MATCH_MAX {
         return Some("must be a host name");
     }

@@ -18,7 +18,11 @@ pub(super) fn upstreams(check: &mut Check, config: &Config) {
             check.problem(&path, "a name has 1 to 64 letters, digits, \".\", \"_\" or \"-\"");
         }
         self::upstream(check, &path, upstream);
-        let used = config.routes.iter().any(|route| route.upstreams().any(|used| used == name));
+        let used = config.routes.iter().any(|route| route.upstreams().any(|used| used == name))
+            || config.listeners.iter().any(|listener| {
+                listener.upstream.as_ref() == Some(name)
+                    || listener.sni.values().any(|to| to == name)
+            });
         if !used {
             check.warning(&path, "no route leads to it");
         }
@@ -89,7 +93,9 @@ fn upstream(check: &mut Check, path: &str, upstream: &Upstream) {
                     let error: crate::address::AddressError = error;
                     check.problem(&url_path, error.to_string());
                 }
-                Ok(EndpointAddress::Http(url)) if !url.path.is_empty() => {
+                Ok(EndpointAddress::Http(url) | EndpointAddress::Raw(url))
+                    if !url.path.is_empty() =>
+                {
                     let message = "an endpoint has no path: the request's own path is sent";
                     check.problem(&url_path, message);
                 }
@@ -100,8 +106,7 @@ fn upstream(check: &mut Check, path: &str, upstream: &Upstream) {
         connections_max(check, &path, endpoint.connections_max);
         balance::zone(check, &path, endpoint.zone.as_deref());
     }
-    let secure =
-        |address: &EndpointAddress| matches!(address, EndpointAddress::Http(url) if url.tls);
+    let secure = |address: &EndpointAddress| matches!(address, EndpointAddress::Http(url) | EndpointAddress::Raw(url) if url.tls);
     let any_tls = addresses.iter().any(|(_, address)| secure(address));
     let all_read = addresses.len() == upstream.endpoints.len();
     connections(check, path, upstream, any_tls || !all_read);

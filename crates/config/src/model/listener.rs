@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use tidegate_policy::cidr::Cidr;
@@ -36,6 +37,17 @@ pub struct Listener {
     /// `trusted_proxies` may connect then, if there are any.
     #[serde(default)]
     pub proxy_protocol: bool,
+    /// What is spoken there.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// `tcp` only: the upstream that every connection goes to, or with `sni` those that no name
+    /// there matches.
+    #[serde(default)]
+    pub upstream: Option<String>,
+    /// `tcp` only: upstreams by the server name in the caller's TLS ClientHello, which is read and
+    /// passed on, not terminated. `*.example.com` stands for any name below it.
+    #[serde(default)]
+    pub sni: IndexMap<String, String>,
 }
 
 impl Default for Listener {
@@ -57,6 +69,9 @@ impl Listener {
             tls_min: TlsVersion::default(),
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
+            protocol: Protocol::Http,
+            upstream: None,
+            sni: IndexMap::new(),
         }
     }
 }
@@ -124,6 +139,30 @@ impl TlsVersion {
         match self {
             Self::V12 => "1.2",
             Self::V13 => "1.3",
+        }
+    }
+}
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// HTTP: requests are routed.
+    #[default]
+    Http,
+    /// Bytes: connections are passed on to an upstream.
+    Tcp,
+}
+
+impl Protocol {
+    /// Both protocols.
+    pub const ALL: [Self; 2] = [Self::Http, Self::Tcp];
+
+    /// The name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
         }
     }
 }

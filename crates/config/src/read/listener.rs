@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tidegate_policy::cidr::Cidr;
 
-use crate::model::{Certificate, ClientAuth, Listener, TlsVersion};
+use crate::model::{Certificate, ClientAuth, Listener, Protocol, TlsVersion};
 use crate::reader::{Reader, Value, set};
 
 pub(super) fn listeners(reader: &mut Reader, value: &Value) -> Vec<Listener> {
@@ -41,6 +41,20 @@ fn listener(reader: &mut Reader, value: &Value) -> Listener {
     }
     if let Some(value) = fields.take(reader, "proxy_protocol") {
         set(&mut listener.proxy_protocol, reader.boolean(&value));
+    }
+    if let Some(value) = fields.take(reader, "protocol") {
+        let known = Protocol::ALL.map(|protocol| (protocol.as_str(), protocol));
+        set(&mut listener.protocol, reader.one_of(&value, &known));
+    }
+    if let Some(value) = fields.take(reader, "upstream") {
+        listener.upstream = reader.text(&value);
+    }
+    if let Some(value) = fields.section(reader, "sni") {
+        let named = reader.named(&value);
+        listener.sni = named
+            .iter()
+            .filter_map(|(name, value)| Some(((*name).to_owned(), reader.text(value)?)))
+            .collect();
     }
     reader.finish(fields);
     listener

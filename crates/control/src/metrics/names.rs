@@ -133,6 +133,36 @@ pub(super) const H2_CALMED: Metric = counter(
     "HTTP/2 connections closed with ENHANCE_YOUR_CALM: resets, pings, settings or empty frames in floods.",
 );
 
+// Tunnels.
+pub(super) const WEBSOCKETS: Metric =
+    counter("tidegate_websockets_total", &[], "WebSocket connections that began.");
+pub(super) const WEBSOCKETS_OPEN: Metric =
+    gauge("tidegate_websockets_open", &[], "WebSocket connections open.");
+pub(super) const WEBSOCKET_BYTES: Metric = counter(
+    "tidegate_websocket_bytes_total",
+    &["direction"],
+    "Bytes of WebSocket connections; received from callers, sent to callers.",
+);
+pub(super) const TCP_CONNECTIONS: Metric = counter(
+    "tidegate_tcp_connections_total",
+    &["listener"],
+    "Connections accepted by a listener with protocol tcp.",
+);
+pub(super) const TCP_OPEN: Metric =
+    gauge("tidegate_tcp_open", &[], "Connections open at listeners with protocol tcp.");
+pub(super) const TCP_BYTES: Metric = counter(
+    "tidegate_tcp_bytes_total",
+    &["listener", "direction"],
+    "Bytes of TCP connections; received from callers, sent to callers.",
+);
+pub(super) const SPLICED_BYTES: Metric = counter(
+    "tidegate_spliced_bytes_total",
+    &[],
+    "Bytes of tunnels that the kernel moved without a copy to this process.",
+);
+pub(super) const PIPES: Metric =
+    gauge("tidegate_pipes", &["shard"], "Pipes held for that: two files and up to 64 KiB each.");
+
 // Models.
 pub(super) const MODEL_REQUESTS: Metric = counter(
     "tidegate_model_requests_total",
@@ -283,7 +313,7 @@ pub(super) const UPTIME: Metric =
 
 /// All of them, in the order of the page.
 #[cfg(test)]
-pub(super) const ALL: [&Metric; 62] = [
+pub(super) const ALL: [&Metric; 70] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &REPLY_BYTES,
@@ -306,6 +336,14 @@ pub(super) const ALL: [&Metric; 62] = [
     &H2_GOAWAYS,
     &H2_CALMED,
     &MIRRORED,
+    &WEBSOCKETS,
+    &WEBSOCKETS_OPEN,
+    &WEBSOCKET_BYTES,
+    &TCP_CONNECTIONS,
+    &TCP_OPEN,
+    &TCP_BYTES,
+    &SPLICED_BYTES,
+    &PIPES,
     &MODEL_REQUESTS,
     &TOKENS,
     &USAGE_UNKNOWN,

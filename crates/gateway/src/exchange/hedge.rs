@@ -9,16 +9,18 @@ use tidegate_snapshot::{Group, Protocol, Reason, Side};
 use super::{Attempt, Parties, Stage};
 use crate::error::{ProxyError, Repeatable};
 use crate::request::Request;
+use crate::route::Call;
 use crate::stream::Stream;
 use crate::upstream::connect::{open, proxy_header};
 use crate::upstream::{self, Attempts, Leg, Newer, Passed, Picked};
 
-/// May this request be asked twice? It has no body and does the same when it is done twice, and the
+/// May this request be asked twice? It asks for no tunnel, has no body and does the same when it is done twice, and the
 /// endpoints speak HTTP/1.1.
-pub(crate) fn is_possible(request: &Request, group: &Group) -> bool {
-    request.method.is_idempotent()
+pub(crate) fn is_possible(request: &Request, call: &Call<'_>) -> bool {
+    !call.tunnels
+        && request.method.is_idempotent()
         && request.has_no_body()
-        && group.members.iter().all(|member| member.endpoint.protocol == Protocol::Http1)
+        && call.group.members.iter().all(|member| member.endpoint.protocol == Protocol::Http1)
 }
 
 type Opening<'p> = Pin<Box<dyn Future<Output = Result<Stream, ProxyError>> + 'p>>;

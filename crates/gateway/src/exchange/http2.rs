@@ -8,7 +8,7 @@ use tidegate_wire::http1::head::FieldId;
 
 use super::send::whole_body;
 use super::{Attempt, Parties, Sending, Stage};
-use crate::compose;
+use crate::compose::{self, Follows};
 use crate::error::{ProxyError, Repeatable};
 use crate::request::Body;
 use crate::upstream::Leg;
@@ -77,7 +77,15 @@ impl Attempt<'_> {
             _ => (Some(body.len() as u64), Sending::Whole(0)),
         };
         let (peer, secure) = (parties.client.peer, parties.client.secure);
-        compose::request_head(head, request, parties.routed, self.endpoint, peer, secure, length);
+        compose::request_head(
+            head,
+            request,
+            parties.routed,
+            self.endpoint,
+            peer,
+            secure,
+            Follows::Body(length),
+        );
         // Callers of HTTP/2 get them in any case.
         let trailers = request.is_framed()
             || request

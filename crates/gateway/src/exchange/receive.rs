@@ -13,6 +13,7 @@ use tidegate_wire::http1::head::{
     FieldId, HeadLimits, ResponseFraming, ResponseHead, parse_response,
 };
 
+use super::upgrade::SWITCHED;
 use super::{Attempt, Inward, Parties, ReplyBody, Stage};
 use crate::buffer::Scratch;
 use crate::client::Delimited;
@@ -94,13 +95,11 @@ impl Attempt<'_> {
             };
             self.partial = Vec::new();
             let (head_bytes, rest) = bytes.split_at_mut(length.min(bytes.len()));
-            // 100 and 103 announce; the reply itself follows.
-            if reply.status == 101 {
-                return Err(ProxyError::text(
-                    Reason::BadReply,
-                    "The endpoint switched protocols without being asked to.",
-                ));
+            if reply.status == SWITCHED {
+                self.switch(parties, reply, head_bytes, composed)?;
+                return parties.client.send(cx, &mut [&**composed, &*rest].map(IoSlice::new));
             }
+            // 100 and 103 announce; the reply itself follows.
             if reply.status >= 200 {
                 self.begin_reply(parties, reply, head_bytes, composed)?;
             }
@@ -112,6 +111,14 @@ impl Attempt<'_> {
         self.take_body(cx, parties, bytes, composed)
     }
 
+    /// The head of the reply has come: how long that took, where the balance looks at it.
+    pub(super) fn observe_latency(&mut self, now_ms: u64) {
+        if let Some(began) = self.timed.take() {
+            let us = began.elapsed().as_micros() as u64;
+            self.endpoint.live.observe_latency(us, now_ms);
+        }
+    }
+
     /// Decides what to do with a reply whose head has come.
     fn begin_reply(
         &mut self,
@@ -120,10 +127,7 @@ impl Attempt<'_> {
         bytes: &mut [u8],
         composed: &mut Vec<u8>,
     ) -> Result<(), ProxyError> {
-        if let Some(began) = self.timed.take() {
-            let us = began.elapsed().as_micros() as u64;
-            self.endpoint.live.observe_latency(us, parties.client.now_ms());
-        }
+        self.observe_latency(parties.client.now_ms());
         let provider = self.endpoint.provider.as_ref();
         let llm = parties.call.llm;
         let mut body = ReplyBody {
@@ -410,7 +414,7 @@ impl Attempt<'_> {
                 Err(ProxyError { cause, ..ProxyError::new(Reason::UpstreamCut) }
                     .repeatable(Repeatable::Anywhere))
             }
-            Stage::Ended { .. } => Ok(()),
+            Stage::Ended { .. } | Stage::Switched => Ok(()),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tidegate_wire::http1::chunked::{CHUNK_END, LAST_CHUNK, chunk_head};
 
 use super::{Attempt, Parties, Sending};
-use crate::compose;
+use crate::compose::{self, Follows};
 use crate::error::ProxyError;
 use crate::request::{Body, Request};
 use crate::upstream::Leg;
@@ -108,7 +108,8 @@ impl Attempt<'_> {
             _ => (Some(body.len() as u64), Sending::Whole(0)),
         };
         let (peer, secure) = (parties.client.peer, parties.client.secure);
-        compose::request_head(head, request, parties.routed, self.endpoint, peer, secure, length);
+        let follows = if parties.call.tunnels { Follows::Tunnel } else { Follows::Body(length) };
+        compose::request_head(head, request, parties.routed, self.endpoint, peer, secure, follows);
         let head_len = head.len();
         let written = if body.len() <= GATHERED_MAX {
             head.extend_from_slice(body);

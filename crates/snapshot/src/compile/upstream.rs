@@ -61,8 +61,9 @@ pub(super) fn endpoint(
     live: &Live,
     tls: &mut TlsConfigs,
 ) -> Result<Endpoint, CompileError> {
-    let url = match &parts.address {
-        EndpointAddress::Http(url) => url,
+    let (url, raw) = match &parts.address {
+        EndpointAddress::Http(url) => (url, false),
+        EndpointAddress::Raw(url) => (url, true),
         EndpointAddress::Unix(path) => return Ok(unix_endpoint(parts, path, live)),
     };
     let protocol = protocol(parts.protocol, url.tls);
@@ -86,7 +87,12 @@ pub(super) fn endpoint(
     let key = format!(
         "{}{}://{}:{}{}",
         parts.provider_name.map(|name| format!("{name}=")).unwrap_or_default(),
-        if url.tls { "https" } else { "http" },
+        match (raw, url.tls) {
+            (false, false) => "http",
+            (false, true) => "https",
+            (true, false) => "tcp",
+            (true, true) => "tls",
+        },
         url.host,
         url.port,
         egress.as_ref().map(|e| format!("@{}:{}", e.name.host, e.name.port)).unwrap_or_default(),

@@ -10,7 +10,7 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, SignatureAlgorithm, SupportedProtocolVersion};
 use sha2::{Digest as _, Sha256};
-use tidegate_config::{ClientAuth, Listener, TlsVersion};
+use tidegate_config::{ClientAuth, Listener, Protocol, TlsVersion};
 
 use super::identity::{self, Identity};
 use super::kept::TicketScope;
@@ -69,7 +69,10 @@ pub(crate) fn server_config(
         }
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByName::new(&identities)));
-    config.alpn_protocols = alpn(listener.http2);
+    if listener.protocol == Protocol::Http {
+        // What is spoken on a TCP listener is for caller and endpoint to agree on.
+        config.alpn_protocols = alpn(listener.http2);
+    }
     // Stateless: all shards open each other's tickets, and a reload forgets none.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = live.tls.tickets(scope).map_err(tls)?;

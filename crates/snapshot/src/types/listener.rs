@@ -6,6 +6,8 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 use tidegate_policy::cidr::Cidr;
 
+use super::TcpTarget;
+
 /// An address that clients connect to.
 #[derive(Debug)]
 pub struct Listener {
@@ -19,4 +21,6 @@ pub struct Listener {
     pub trusted_proxies: Vec<Cidr>,
     /// Each connection begins with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// Where connections are passed on to; None: HTTP is spoken.
+    pub tcp: Option<TcpTarget>,
 }

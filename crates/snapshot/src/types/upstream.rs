@@ -22,7 +22,7 @@ pub struct Group {
     pub name: String,
     /// How plain requests are spread.
     pub http: Algorithm,
-    /// How WebSocket connections are spread.
+    /// How tunnels are spread: WebSocket and TCP connections.
     pub websocket: Algorithm,
     /// How event streams are spread.
     pub sse: Algorithm,

@@ -24,4 +24,6 @@ mod regressions;
 mod relay;
 mod routes;
 mod streams;
+mod tcp;
 mod tls;
+mod websocket;
