@@ -164,6 +164,7 @@ fn rule_08_field_names_that_are_not_tokens_are_refused() {
         (b"no colon\r\n", HeadError::InvalidFieldName),
         (b"NoColon\r\n", HeadError::InvalidFieldName),
         (b"Name\r: value\r\n", HeadError::InvalidFieldName),
+        (b"\r\r\n", HeadError::InvalidFieldName),
         (b"Content-Length : 5\r\n", HeadError::SpaceBeforeColon),
         (b"Transfer-Encoding\t: chunked\r\n", HeadError::SpaceBeforeColon),
     ] {
@@ -482,6 +483,30 @@ fn the_fields_of_rfc_9110_are_hop_by_hop() {
 }
 
 #[test]
+fn trusted_names_in_disguise_are_not_forwarded() {
+    for name in [
+        "X_Forwarded_For",
+        "x-forwarded_for",
+        "X_Forwarded-Proto",
+        "X_FORWARDED_TLS_CLIENT_CERT_AND_MORE",
+        "X_Real_Ip",
+        "True_Client-Ip",
+        "Cf_Connecting_Ip",
+        "Content_Length",
+        "Transfer_Encoding",
+    ] {
+        let head = post_with(format!("{name}: 5\r\n").as_bytes());
+        assert_eq!(hop_names(&head), [name]);
+        assert_eq!(parse(&head).unwrap().framing, RequestFraming::None, "{name}");
+    }
+    for name in
+        ["api_key", "X_Forwarded", "X_Mine", "_", "X_Real_Ip_", "Content_Length_Of_The_Whole"]
+    {
+        assert!(hop_names(&post_with(format!("{name}: 5\r\n").as_bytes())).is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn a_flood_of_connection_options_is_refused() {
     let options = |count: usize| -> Vec<u8> {
         let list: Vec<_> = (0..count).map(|at| format!("x-{at}")).collect();
@@ -498,6 +523,10 @@ fn rule_14_expect_continue_is_told() {
     let http10 = b"POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n";
     assert!(!parse(http10).unwrap().expect_continue);
     assert_refused(&post_with(b"Expect: 200-ok\r\n"), HeadError::UnknownExpectation);
+    for second in ["x", "100-continue", ""] {
+        let lines = format!("Expect: 100-continue\r\nExpect: {second}\r\n");
+        assert_refused(&post_with(lines.as_bytes()), HeadError::UnknownExpectation);
+    }
     assert_eq!(HeadError::UnknownExpectation.status(), 417);
 }
 

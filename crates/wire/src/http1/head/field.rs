@@ -50,7 +50,8 @@ pub struct Field {
     /// Which well-known field it is.
     pub id: FieldId,
     /// Whether it concerns this connection only and must not be forwarded: the fields of RFC 9110
-    /// §7.6.1, proxy credentials, Trailer (trailers are dropped), and what Connection nominates.
+    /// §7.6.1, proxy credentials, Trailer (trailers are dropped), what Connection nominates, and
+    /// names that are trusted or frame a body but for underscores (`X_Forwarded_For`).
     /// Connection can nominate only fields that are [`FieldId::Other`] and not named
     /// `X-Forwarded-…`: everything else is either ours to set or needed by the far end, and a
     /// client must not be able to make us drop it.

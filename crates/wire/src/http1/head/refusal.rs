@@ -109,6 +109,9 @@ fn field_line_fault(line: &[u8]) -> Option<HeadError> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Some(HeadError::FoldedField);
     }
+    if line.iter().all(|byte| *byte == b'\r') {
+        return Some(HeadError::InvalidFieldName);
+    }
     let colon = memchr::memchr(b':', line)?;
     let (name, value) = line.split_at_checked(colon)?;
     if matches!(name.last(), Some(b' ' | b'\t')) && trim_blank(name).iter().copied().all(is_token) {

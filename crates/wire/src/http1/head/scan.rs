@@ -55,7 +55,8 @@ pub(super) fn scan(
         let name = header.name.as_bytes();
         let id = FieldId::of(name);
         let value = Span::locate(buf, header.value);
-        fields.push(Field { name: Span::locate(buf, name), value, id, hop: id.is_hop() });
+        let hop = id.is_hop() || (id == FieldId::Other && is_disguised(name));
+        fields.push(Field { name: Span::locate(buf, name), value, id, hop });
         match id {
             FieldId::Host => set_once(&mut facts.host, value, HeadError::RepeatedHost)?,
             FieldId::ContentLength => {
@@ -71,7 +72,9 @@ pub(super) fn scan(
             }
             FieldId::Connection => connection_options(header.value, &mut facts),
             FieldId::Upgrade => facts.upgrade_repeated |= facts.upgrade.replace(value).is_some(),
-            FieldId::Expect => facts.expect = facts.expect.or(Some(value)),
+            // Any but the first is one expectation more than we know.
+            FieldId::Expect if facts.expect.is_some() => facts.expect = Some(Span::default()),
+            FieldId::Expect => facts.expect = Some(value),
             _ => {}
         }
     }
@@ -129,6 +132,33 @@ fn mark_nominated(buf: &[u8], fields: &mut [Field]) -> Result<(), HeadError> {
         }
     }
     Ok(())
+}
+
+/// Whether `name` is one that framing or trust hang on, but for underscores in place of hyphens:
+/// CGI, WSGI and their kin give both names to applications as one.
+fn is_disguised(name: &[u8]) -> bool {
+    memchr::memchr(b'_', name).is_some() && is_disguise(name)
+}
+
+#[cold]
+fn is_disguise(name: &[u8]) -> bool {
+    // Longer than any name below; of the family only the beginning counts.
+    let mut plain = [0; 20];
+    let length = name.len().min(plain.len());
+    for (to, byte) in plain.iter_mut().zip(name) {
+        *to = if *byte == b'_' { b'-' } else { *byte };
+    }
+    let plain = plain.get(..length).unwrap_or_default();
+    let id = if name.len() == length { FieldId::of(plain) } else { FieldId::Other };
+    is_forwarded_family(plain)
+        || matches!(
+            id,
+            FieldId::ContentLength
+                | FieldId::TransferEncoding
+                | FieldId::XRealIp
+                | FieldId::TrueClientIp
+                | FieldId::CfConnectingIp
+        )
 }
 
 /// Whether `name` is of the `X-Forwarded-…` family, which proxies set and far ends trust.
