@@ -14,6 +14,7 @@ pub mod http2_origin;
 pub mod llm;
 pub mod origin;
 pub mod process;
+pub mod recorder;
 pub mod scripted;
 pub mod secure;
 pub mod websocket;

@@ -15,6 +15,7 @@ mod first_answer;
 mod framing;
 mod h2;
 mod health;
+mod hostile;
 mod leaks;
 mod lifecycle;
 mod limits;
