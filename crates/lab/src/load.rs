@@ -9,18 +9,23 @@ mod plan;
 mod progress;
 mod reply_reader;
 mod requests;
+mod stream;
 mod streams;
 mod tally;
 mod target;
+mod tls;
+mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
 pub use self::progress::{LoadPhase, LoadProgress};
+pub use self::websocket::MESSAGE_MAX;
 
 use self::plan::Plan;
 use self::tally::Tally;
@@ -51,10 +56,20 @@ pub enum LoadMode {
     },
 }
 
+/// What every exchange over TLS begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshakes {
+    /// A handshake with a new session.
+    Full,
+    /// A handshake that resumes the session of the connection before, if the target lets it.
+    Resumed,
+}
+
 /// A load. Every number is bounded by the constants of this module.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// `http://host[:port]/path?query`.
+    /// `http://host[:port]/path?query`, or with `https`, `ws` or `wss`. Over `ws` a request is a message that must come
+    /// back as it is.
     pub url: String,
     /// What kind of load.
     pub mode: LoadMode,
@@ -64,6 +79,15 @@ pub struct LoadOptions {
     pub headers: Vec<(String, String)>,
     /// The request's body; its length is declared.
     pub body: Vec<u8>,
+    /// A connection carries one request: it is asked to close, and its end is waited for.
+    pub close: bool,
+    /// The same over TLS, and what the next connection begins with.
+    pub handshakes: Option<Handshakes>,
+    /// Bytes of a WebSocket message, at most [`MESSAGE_MAX`].
+    pub message_bytes: usize,
+    /// The authorities (PEM) that the target's certificate must come from. `None`: a loopback target may show any, no
+    /// other may be used over TLS.
+    pub ca: Option<PathBuf>,
     /// Connections open at once, over all threads.
     pub connections: usize,
     /// Stop after this many requests over all connections; `None`: only the duration ends the run.
@@ -92,6 +116,10 @@ impl LoadOptions {
             method: "GET".to_owned(),
             headers: Vec::new(),
             body: Vec::new(),
+            close: false,
+            handshakes: None,
+            message_bytes: 64,
+            ca: None,
             connections: 64,
             count: None,
             duration: Duration::from_secs(10),

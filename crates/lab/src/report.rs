@@ -30,16 +30,16 @@ pub struct LoadReport {
     pub failed: u64,
     /// Streams that the end of the run broke off.
     pub unfinished: u64,
-    /// Whole replies by status.
+    /// Whole replies by status. A WebSocket message that came back counts as 101.
     pub by_status: BTreeMap<u16, u64>,
-    /// Failures by kind: `connect`, `timeout`, `closed` (before the reply began), `cut` (in its middle), `reset`,
+    /// Failures by kind: `connect`, `handshake` (of TLS), `timeout`, `closed` (before the reply began), `cut` (in its middle), `reset`,
     /// `bad_reply`.
     pub errors: BTreeMap<String, u64>,
     /// Connections made; more than `connections` when some had to be replaced.
     pub connections_made: u64,
     /// Whole replies per second.
     pub requests_per_second: f64,
-    /// Bytes of replies' bodies, without transfer coding.
+    /// Bytes of replies' bodies, without transfer coding; of WebSocket messages with their frames.
     pub body_bytes: u64,
     /// The same per second.
     pub body_bytes_per_second: f64,
@@ -51,6 +51,18 @@ pub struct LoadReport {
     /// Only for idle connections.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub idle: Option<IdleReport>,
+    /// Only over TLS.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub handshakes: Option<HandshakeReport>,
+}
+
+/// TLS handshakes that came to their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandshakeReport {
+    /// With a new session.
+    pub full: u64,
+    /// With the session of the connection before.
+    pub resumed: u64,
 }
 
 /// What is measured of streams only.

@@ -3,9 +3,9 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use tidegate_lab::load::{self, LoadMode, LoadOptions};
+use tidegate_lab::load::{self, Handshakes, LoadMode, LoadOptions};
 
-use crate::cli::BenchOptions;
+use crate::cli::{BenchOptions, HandshakeKind};
 use crate::{Failure, import};
 
 /// Generates the load and prints what came of it.
@@ -20,6 +20,13 @@ pub(crate) fn run(options: &BenchOptions) -> Result<(), Failure> {
     load.count = options.requests;
     load.threads = options.threads;
     load.timeout = seconds(options.timeout)?;
+    load.close = options.close;
+    load.handshakes = options.handshakes.map(|kind| match kind {
+        HandshakeKind::Full => Handshakes::Full,
+        HandshakeKind::Resumed => Handshakes::Resumed,
+    });
+    load.message_bytes = options.message;
+    load.ca.clone_from(&options.ca);
     load.i_own_this_target = options.i_own_this_target;
     load.progress_bar = std::io::stderr().is_terminal();
     load.mode = match (options.streams, options.idle) {

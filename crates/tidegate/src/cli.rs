@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// One gateway in front of LLM providers and web services.
 #[derive(Debug, Parser)]
@@ -122,9 +122,18 @@ pub(crate) enum LabCommand {
     },
 }
 
+/// What the connections of `bench --handshakes` begin with.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum HandshakeKind {
+    /// A new session each.
+    Full,
+    /// The session of the connection before.
+    Resumed,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
-    /// Where to
+    /// Where to: http, https, or ws and wss for messages that are echoed
     pub(crate) url: String,
     /// Connections open at once
     #[arg(long, short = 'c', default_value_t = 64)]
@@ -144,6 +153,18 @@ pub(crate) struct BenchOptions {
     /// Open the connections, hold them for this many seconds, then try one in a hundred
     #[arg(long, value_name = "SECONDS")]
     pub(crate) idle: Option<f64>,
+    /// One request for each connection: asks to close it, and waits for its end
+    #[arg(long)]
+    pub(crate) close: bool,
+    /// The same over TLS, with a new session each or the one before
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub(crate) handshakes: Option<HandshakeKind>,
+    /// Bytes of a WebSocket message
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    pub(crate) message: usize,
+    /// Authorities (PEM) of the target's certificate; without it loopback targets may show any
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
     /// A request field, "Name: value"; may be repeated
     #[arg(long = "header", short = 'H', value_name = "FIELD")]
     pub(crate) headers: Vec<String>,

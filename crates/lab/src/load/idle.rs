@@ -91,7 +91,7 @@ impl Idle {
             }
             self.plan.progress.closed();
         }
-        self.tally.borrow_mut().connected += self.client.connected;
+        self.tally.borrow_mut().made.add(self.client.made);
     }
 
     /// One request; whether it had a whole reply.

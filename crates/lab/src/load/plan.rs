@@ -11,7 +11,11 @@ use tokio::time::Instant;
 
 use super::progress::LoadProgress;
 use super::target;
-use super::{CONNECTIONS_MAX, DURATION_MAX, LoadError, LoadMode, LoadOptions, THREADS_MAX};
+use super::tls::TlsPlan;
+use super::websocket::{KEY, Message};
+use super::{
+    CONNECTIONS_MAX, DURATION_MAX, LoadError, LoadMode, LoadOptions, MESSAGE_MAX, THREADS_MAX,
+};
 use crate::server::local_runtime;
 
 /// One source address carries at most this many connections: the ephemeral range has about 28,000 ports.
@@ -23,8 +27,13 @@ pub(super) struct Plan {
     pub(super) addr: SocketAddr,
     pub(super) mode: LoadMode,
     pub(super) method: Method,
-    /// Head and body of every request.
+    /// Head and body of every request; with a message, of the upgrade.
     pub(super) request: Vec<u8>,
+    /// What a WebSocket carries, to and fro.
+    pub(super) message: Option<Message>,
+    pub(super) tls: Option<TlsPlan>,
+    /// Each connection carries one request.
+    pub(super) close: bool,
     pub(super) timeout: Duration,
     /// No request starts after this.
     pub(super) stop_at: Instant,
@@ -53,8 +62,28 @@ impl Plan {
                            and so a target there";
             return Err(LoadError::Option { option: "connections", problem: problem.to_owned() });
         }
+        let tls = target.scheme.tls.then(|| {
+            TlsPlan::new(&target.authority, target.addr, options.ca.as_deref(), options.handshakes)
+        });
+        let tls = tls.transpose()?;
+        if options.handshakes.is_some() && tls.is_none() {
+            let problem = "only https and wss have handshakes";
+            return Err(LoadError::Option { option: "handshakes", problem: problem.to_owned() });
+        }
+        let websocket = target.scheme.websocket;
+        if websocket
+            && (options.close
+                || options.handshakes.is_some()
+                || matches!(options.mode, LoadMode::Streams))
+        {
+            let problem = "a WebSocket stays open and carries messages, no event streams";
+            return Err(LoadError::Option { option: "url", problem: problem.to_owned() });
+        }
         let begun = Instant::now();
         Ok(Plan {
+            message: websocket.then(|| Message::new(options.message_bytes)),
+            tls,
+            close: options.close || options.handshakes.is_some(),
             addr: target.addr,
             mode: options.mode,
             method: Method::of(options.method.as_bytes()),
@@ -119,6 +148,9 @@ fn check(options: &LoadOptions) -> Result<(), LoadError> {
             return refused(option, "must be at most a day".to_owned());
         }
     }
+    if options.message_bytes > MESSAGE_MAX {
+        return refused("message", format!("must be at most {MESSAGE_MAX} bytes"));
+    }
     if options.timeout.is_zero() {
         return refused("timeout", "must be more than nothing".to_owned());
     }
@@ -148,6 +180,18 @@ fn request(options: &LoadOptions, target: &target::Target) -> Vec<u8> {
     }
     if !given("user-agent") {
         put_field(&mut out, b"user-agent", b"tidegate-bench");
+    }
+    if target.scheme.websocket {
+        for (name, value) in [
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", KEY),
+        ] {
+            put_field(&mut out, name.as_bytes(), value.as_bytes());
+        }
+    } else if options.close || options.handshakes.is_some() {
+        put_field(&mut out, b"connection", b"close");
     }
     for (name, value) in &options.headers {
         // Framing is ours: a second length would make the request invalid.

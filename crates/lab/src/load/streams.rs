@@ -62,11 +62,11 @@ async fn repeat(mut client: Client, plan: Arc<Plan>, tally: Rc<RefCell<Tally>>) 
         }
         plan.progress.finished(outcome.is_ok());
         tally.borrow_mut().settle(begun, outcome);
-        if outcome == Err(Failure::Connect) {
+        if matches!(outcome, Err(Failure::Connect | Failure::Handshake)) {
             tokio::time::sleep(RECONNECT_PAUSE).await;
         }
     }
-    tally.borrow_mut().connected += client.connected;
+    tally.borrow_mut().made.add(client.made);
 }
 
 /// The events of one stream as they arrive.

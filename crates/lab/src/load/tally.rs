@@ -7,10 +7,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
-use super::client::Failure;
+use super::client::{Failure, Made};
 use super::plan::Plan;
 use super::{LoadMode, LoadOptions};
-use crate::report::{Distribution, IdleReport, LoadReport, StreamReport};
+use crate::report::{Distribution, HandshakeReport, IdleReport, LoadReport, StreamReport};
 
 /// Longest time a histogram tells apart, in µs: ten minutes. Longer ones count as this.
 const LONGEST_US: u64 = 600_000_000;
@@ -23,7 +23,7 @@ pub(super) struct Tally {
     pub(super) unfinished: u64,
     pub(super) by_status: BTreeMap<u16, u64>,
     pub(super) errors: BTreeMap<&'static str, u64>,
-    pub(super) connected: u64,
+    pub(super) made: Made,
     pub(super) body_bytes: u64,
     pub(super) events: u64,
     /// Connections that the other side closed while they were held.
@@ -48,7 +48,7 @@ impl Tally {
             unfinished: 0,
             by_status: BTreeMap::new(),
             errors: BTreeMap::new(),
-            connected: 0,
+            made: Made::default(),
             body_bytes: 0,
             events: 0,
             lost: 0,
@@ -74,7 +74,7 @@ impl Tally {
     pub(super) fn add(&mut self, other: &Tally) {
         self.started += other.started;
         self.unfinished += other.unfinished;
-        self.connected += other.connected;
+        self.made.add(other.made);
         self.body_bytes += other.body_bytes;
         self.events += other.events;
         self.lost += other.lost;
@@ -134,13 +134,17 @@ impl Tally {
             unfinished: self.unfinished,
             by_status: self.by_status.clone(),
             errors: self.errors.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect(),
-            connections_made: self.connected,
+            connections_made: self.made.connections,
             requests_per_second: finished as f64 / seconds,
             body_bytes: self.body_bytes,
             body_bytes_per_second: self.body_bytes as f64 / seconds,
             latency: Distribution::of(&self.latency),
             streams,
             idle,
+            handshakes: plan.tls.as_ref().map(|_| HandshakeReport {
+                full: self.made.full_handshakes,
+                resumed: self.made.resumed_handshakes,
+            }),
         }
     }
 }
