@@ -1,6 +1,7 @@
 """The proxies that are compared and the lab servers behind them: starting, waiting until they answer, stopping."""
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -8,6 +9,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 
@@ -32,12 +34,21 @@ REST_CPU_SHARE = 0.02
 
 # Open files that each process may have. haproxy wants two for each connection that it may have to accept.
 FILES = 20_000
-CONNECTIONS = {"tidegate": 19_000, "nginx": 19_000, "haproxy": 9_800}
+CONNECTIONS = {"tidegate": 19_000, "nginx": 19_000, "haproxy": 9_800, "caddy": 19_000}
 
 ADMIN_TOKEN = "bench-admin-token-0123456789"
 
-# What Debian and its children call the package of a peer.
-PACKAGES = {"nginx": "nginx", "haproxy": "haproxy"}
+# What Debian and its children call the package of a peer or a tool.
+PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "caddy": "caddy", "h2load": "nghttp2-client", "openssl": "openssl",
+            "stream": "libnginx-mod-stream"}
+
+# The certificate of all peers lies in the run's folder under these names; haproxy wants both in one file.
+CERTIFICATE, KEY, BOTH = "cert.pem", "key.pem", "both.pem"
+CERTIFICATE_DAYS = 2
+
+
+# Caddy's worker threads: it has one processor. Nobody else reads this.
+SINGLE = {"GOMAXPROCS": "1"}
 
 
 class BenchError(Exception):
@@ -60,8 +71,12 @@ class Process:
         self.name = name
         self.command = command
         self.errors = pathlib.Path(folder) / f"{name}.stderr"
-        with self.errors.open("wb") as errors:
-            self._child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
+        self.output = pathlib.Path(folder) / f"{name}.stdout"
+        # Caddy keeps files where its user has their home.
+        homes = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+        with self.errors.open("wb") as errors, self.output.open("wb") as output:
+            self._child = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=os.environ | homes | SINGLE)
         self.pid = self._child.pid
 
     def ended(self):
@@ -138,33 +153,44 @@ class Lab:
 class Proxy(Process):
     """A proxy pinned to its processor, ready for connections."""
 
-    def __init__(self, peer, binary, lab, ports, folder, buffer_bytes):
+    def __init__(self, peer, binary, lab, ports, folder, scenario):
         self.peer = peer
-        self.port, self.admin_port = ports.next(), ports.next()
+        self.ports = {name: ports.next() for name in ("http", "tls", "tcp", "admin")}
         words = {
-            "PORT": self.port,
-            "ADMIN": self.admin_port,
+            "PORT": self.ports["http"],
+            "TLS": self.ports["tls"],
+            "TCP": self.ports["tcp"],
+            "ADMIN": self.ports["admin"],
+            "CERT": pathlib.Path(folder) / CERTIFICATE,
+            "KEY": pathlib.Path(folder) / KEY,
+            "BOTH": pathlib.Path(folder) / BOTH,
+            "STREAM": (stream_module(binary) or "") if peer == "nginx" else "",
             "PROVIDER": lab.provider_port,
             "ORIGIN": lab.origin_port,
             "FOLDER": folder,
             "FILES": FILES,
             "CONNECTIONS": CONNECTIONS[peer],
-            "BUFFER": buffer_bytes,
+            "BUFFER": scenario.buffer_bytes,
         }
-        config = pathlib.Path(folder) / config_name(peer)
+        config = pathlib.Path(folder) / config_name(peer, scenario.entry)
         config.write_text(filled((CONFIGS / config.name).read_text(), words))
         command = {
             "tidegate": [binary, "serve", "--config", str(config)],
             "nginx": [binary, "-p", str(folder), "-c", str(config)],
             "haproxy": [binary, "-f", str(config)],
+            "caddy": [binary, "run", "--adapter", "caddyfile", "--config", str(config)],
         }[peer]
         super().__init__(peer, ["taskset", "-c", str(PROXY_CPU), *command], folder)
         try:
-            self.wait_for_port(self.port)
-            self.pids = machine.process_tree(self.pid)
+            self.wait_for_port(self.ports[scenario.entry])
         except BaseException:
             self.stop()
             raise
+
+    @functools.cached_property
+    def pids(self):
+        """All processes of the proxy. Only to be asked for once it has answered: nginx listens before it has its worker."""
+        return machine.process_tree(self.pid)
 
     def times(self):
         self.check()
@@ -188,8 +214,33 @@ class Proxy(Process):
         until(f"{self.name} at rest", rests, STOP_SECONDS)
 
 
-def config_name(peer):
-    return {"tidegate": "tidegate.yaml", "nginx": "nginx.conf", "haproxy": "haproxy.cfg"}[peer]
+def config_name(peer, entry):
+    """The peer's configuration: TCP has an own one."""
+    names = {"tidegate": "tidegate.yaml", "nginx": "nginx.conf", "haproxy": "haproxy.cfg", "caddy": "Caddyfile"}
+    return names[peer].replace(".", "-tcp.") if entry == "tcp" else names[peer]
+
+
+def make_certificate(openssl, folder):
+    """Makes the certificate of all peers: ECDSA on P-256, signed by itself, for localhost."""
+    folder = pathlib.Path(folder)
+    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+               "-keyout", str(folder / KEY), "-out", str(folder / CERTIFICATE), "-days", str(CERTIFICATE_DAYS),
+               "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=START_SECONDS)
+    if done.returncode != 0:
+        raise BenchError(f"openssl made no certificate: {done.stderr.strip()}")
+    (folder / BOTH).write_text((folder / CERTIFICATE).read_text() + (folder / KEY).read_text())
+
+
+def stream_module(nginx):
+    """The line that loads nginx's module for TCP, empty when it is built in; None when there is none."""
+    done = subprocess.run([nginx, "-V"], capture_output=True, text=True, check=False, timeout=START_SECONDS)
+    built = (done.stdout + done.stderr).split()
+    if "--with-stream" in built:
+        return ""
+    folder = next((word.partition("=")[2] for word in built if word.startswith("--modules-path=")), "")
+    module = pathlib.Path(folder) / "ngx_stream_module.so"
+    return f"load_module {module};" if folder and module.is_file() else None
 
 
 def filled(template, words):
@@ -199,9 +250,15 @@ def filled(template, words):
     return template
 
 
-def request(port, method, path, headers=None, body=None):
-    """One request on a connection of its own: status and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
+def request(port, method, path, headers=None, body=None, tls=False):
+    """One request on a connection of its own: status and body. Over TLS any certificate is believed."""
+    if tls:
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=START_SECONDS, context=context)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
     try:
         connection.request(method, path, body=body, headers=headers or {})
         response = connection.getresponse()
@@ -212,14 +269,16 @@ def request(port, method, path, headers=None, body=None):
         connection.close()
 
 
-def find_peer(peer):
-    """The peer's program; None when it is not installed."""
+def find_program(name):
+    """The program of a peer or tool; None when it is not installed."""
     # Debian keeps servers in /usr/sbin, which is not on everybody's path.
-    return shutil.which(peer, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 
 def version(peer, binary):
     """The first line of what the program says its version is."""
-    flag = "--version" if peer == "tidegate" else "-v"
+    flag = {"tidegate": "--version", "caddy": "version"}.get(peer, "-v")
     done = subprocess.run([binary, flag], capture_output=True, text=True, check=True, timeout=START_SECONDS)
-    return (done.stdout + done.stderr).strip().splitlines()[0]
+    line = (done.stdout + done.stderr).strip().splitlines()[0]
+    # Caddy tells its number only.
+    return line if peer in line.lower() else f"{peer} {line}"

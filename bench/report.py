@@ -77,7 +77,7 @@ def where(records, target):
 
 
 def cpu_table(records, scenario):
-    name, op = scenario["name"], "chunk" if scenario["kind"] == "streams" else "request"
+    name, op = scenario["name"], operation(scenario)
     gib = any("cpu_ms_per_gib" in record for record in records if record["scenario"] == name)
     times = "gap p50 / p99" if op == "chunk" else "latency p50 / p99"
     extra = " CPU-ms per GiB |" if gib else ""
@@ -91,13 +91,26 @@ def cpu_table(records, scenario):
         if cells[0] is None:
             continue
         cost, user, system, rate, p50, p99, busy = cells
+        mean = spread_of(records, name, peer, "mean_us")
         ratio = ratio_to(records, name, peer, "cpu_us_per_op") if peer != PEERS[0] else None
         row = [peer, ranged(cost), number(user.median), number(system.median), ranged(ratio) if ratio else "",
-               f"{rate.median:,.0f}", f"{milliseconds(p50.median)} / {milliseconds(p99.median)}", f"{busy.median:.0f} %"]
+               f"{rate.median:,.0f}", times_of(p50, p99, mean), f"{busy.median:.0f} %"]
         if gib:
             row.append(ranged(spread_of(records, name, peer, "cpu_ms_per_gib")))
         rows.append("| " + " | ".join([*row, str(cost.count)]) + " |")
     return "\n".join(rows) if len(rows) > 2 else "No usable sample."
+
+
+def operation(scenario):
+    """What the scenario counts."""
+    return scenario.get("op", "chunk" if scenario["kind"] == "streams" else "request")
+
+
+def times_of(p50, p99, mean):
+    """Quantiles where the load generator has them, else the mean."""
+    if p50 is None or p99 is None:
+        return f"mean {milliseconds(mean.median)}" if mean else ""
+    return f"{milliseconds(p50.median)} / {milliseconds(p99.median)}"
 
 
 def memory_table(document):
@@ -170,7 +183,7 @@ def cpu_panels(document):
                 parts = (cost.median * share, cost.median * (1 - share))
                 bars.append(Bar(peer, parts, cost.low, cost.high, f"{number(cost.median)} µs", peer == PEERS[0]))
         if bars:
-            op = "chunk" if scenario["kind"] == "streams" else "request"
+            op = operation(scenario)
             panels.append(Panel(f"{scenario['name']}: CPU-µs per {op}", tuple(bars)))
     return panels
 
@@ -184,7 +197,7 @@ def memory_panels(document):
             if rss is not None:
                 bars.append(Bar(peer, (rss.median,), rss.low, rss.high, f"{number(rss.median)} bytes", peer == PEERS[0]))
         if bars:
-            what = "stream (sse-memory)" if scenario["kind"] == "streams" else "idle connection (idle-9000)"
+            what = "stream (sse-memory)" if scenario["kind"] == "streams" else f"idle connection ({scenario['name']})"
             panels.append(Panel(f"bytes per {what}", tuple(bars)))
     return panels
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures Tidegate beside nginx and haproxy on this machine and writes a report; docs/benchmarks/README.md explains it.
+"""Measures Tidegate beside nginx, haproxy and Caddy on this machine and writes a report; docs/benchmarks/README.md explains it.
 
 Needs Python 3.10 and nothing else; TIDEGATE_BIN names the release binary (default target/release/tidegate).
 """
@@ -26,8 +26,9 @@ from scenarios import SCENARIOS, Bench, Pace, llm_body
 from summary import PEERS, order, verdicts
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-FULL = Pace(warm=0.7, measure=4.0, rounds=5)
-QUICK = Pace(warm=0.5, measure=1.0, rounds=2)
+# A run takes less than 15 minutes so, and a quick one about 2.
+FULL = Pace(warm=0.5, measure=2.0, rounds=3)
+QUICK = Pace(warm=0.2, measure=0.5, rounds=1)
 
 # Bounds of what the command line may ask for.
 ROUNDS_MAX = 100
@@ -55,7 +56,7 @@ def main():
 def arguments():
     names = [scenario.name for scenario in SCENARIOS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="2 rounds of 1 s: does it work, not what does it cost")
+    parser.add_argument("--quick", action="store_true", help="one round of half a second: does it work, not what does it cost")
     parser.add_argument("--rounds", type=int, help=f"rounds, default {FULL.rounds}")
     parser.add_argument("--seconds", type=float, help=f"seconds of each sample, default {FULL.measure:g}")
     parser.add_argument("--scenario", action="append", choices=names, help="only this one; may be repeated")
@@ -74,8 +75,7 @@ def arguments():
 def run(options):
     begun = time.monotonic()
     programs, missing = find_programs()
-    for peer, advice in missing.items():
-        print(f"bench: {peer} is not installed and not measured: {advice}", file=sys.stderr)
+    tools = {name: program for name in ("h2load", "openssl") if (program := proxies.find_program(name))}
     prepare_machine()
     pace = QUICK if options.quick else FULL
     pace = dataclasses.replace(
@@ -83,6 +83,10 @@ def run(options):
     )
     chosen = [scenario for scenario in SCENARIOS if not options.scenario or scenario.name in options.scenario]
     peers = [peer for peer in PEERS if peer in programs]
+    cells, impossible = possible(chosen, peers, tools, "nginx" in programs and proxies.stream_module(programs["nginx"]))
+    missing |= impossible
+    for what, advice in missing.items():
+        print(f"bench: {what} is not installed and not measured: {advice}", file=sys.stderr)
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     folder = options.out or unused_folder(ROOT / ("target/bench" if options.quick else "docs/benchmarks"), today)
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,21 +102,23 @@ def run(options):
         "measure_seconds": pace.measure,
         "warm_seconds": pace.warm,
         "took_seconds": 0.0,
-        "scenarios": [dataclasses.asdict(scenario) for scenario in chosen],
+        "scenarios": [dataclasses.asdict(scenario) for scenario, _ in cells],
         "body": llm_body("gpt-mini", False),
         "records": [],
     }
-    progress = Progress(pace.rounds * len(chosen) * len(peers))
+    progress = Progress(pace.rounds * sum(len(able) for _, able in cells))
     scratch = tempfile.mkdtemp(prefix="tidegate-bench-")
     # nginx, started by root, works as another account and must reach its folders.
     os.chmod(scratch, 0o755)
     ports = machine.Ports()
     try:
+        if "openssl" in tools:
+            proxies.make_certificate(tools["openssl"], scratch)
         with proxies.Lab(programs["tidegate"], ports, scratch) as lab:
-            bench = Bench(programs["tidegate"], programs, lab, ports, scratch, pace)
+            bench = Bench(programs, tools, lab, ports, scratch, pace)
             for number in range(pace.rounds):
-                for scenario in chosen:
-                    for place, peer in enumerate(order(peers, number)):
+                for scenario, able in cells:
+                    for place, peer in enumerate(order(able, number)):
                         for attempt in (1, 2):  # A dropped sample is repeated once, at once; both are kept.
                             progress.at(f"round {number + 1} {scenario.name} {peer}")
                             record = {"round": number, "place": place, "attempt": attempt} | bench.sample(scenario, peer)
@@ -130,7 +136,7 @@ def run(options):
     for verdict in verdicts(document["records"]):
         if verdict.measured is not None:
             word = "met" if verdict.met else f"missed by {verdict.over_percent:.1f} %"
-            print(f"{verdict.target.name:13} {verdict.measured.median:10.2f} {verdict.target.unit}, "
+            print(f"{verdict.target.name:12} {verdict.measured.median:10.2f} {verdict.target.unit}, "
                   f"target {verdict.target.most:g}: {word}")
     print(f"report: {folder / 'report.md'}")
 
@@ -165,12 +171,36 @@ def find_programs():
         raise proxies.BenchError("taskset is missing; install it: sudo apt-get install -y util-linux")
     programs, missing = {"tidegate": str(tidegate)}, {}
     for peer in PEERS[1:]:
-        program = proxies.find_peer(peer)
+        program = proxies.find_program(peer)
         if program:
             programs[peer] = program
         else:
             missing[peer] = f"install it with: sudo apt-get install -y {proxies.PACKAGES[peer]}"
     return programs, missing
+
+
+def possible(scenarios, peers, tools, stream):
+    """The scenarios with the peers that can be measured in each, and advice for what cannot. Without `openssl` there is no
+    certificate; `stream` is None when nginx has no TCP."""
+    cells, missing = [], {}
+
+    def needs(what, package):
+        missing[what] = f"install it with: sudo apt-get install -y {proxies.PACKAGES[package]}"
+
+    for scenario in scenarios:
+        wanted = {"h2load"} if scenario.load == "h2load" else set()
+        # Every configuration but those for TCP has a TLS listener.
+        wanted |= {"openssl"} if scenario.entry != "tcp" else set()
+        absent = sorted(wanted - tools.keys())
+        for tool in absent:
+            needs(tool, tool)
+        able = [peer for peer in peers if peer in scenario.peers]
+        if scenario.entry == "tcp" and "nginx" in able and stream is None:
+            able.remove("nginx")
+            needs("TCP with nginx", "stream")
+        if not absent:
+            cells.append((scenario, able))
+    return cells, missing
 
 
 def prepare_machine():

@@ -6,6 +6,7 @@ import pathlib
 import shlex
 import time
 
+import h2load
 import machine
 import proxies
 from proxies import BenchError, Process, Proxy, until
@@ -38,6 +39,9 @@ BASE_LINE_REQUESTS = 200
 # A sample with more stolen time than this says more about the neighbours than about the proxy.
 STEAL_PERCENT_MAX = 1.0
 
+# Of so many handshakes at least, in percent, the kind must be the one that is measured.
+HANDSHAKES_PERCENT_MIN = 90.0
+
 # Streams whose chunks come at this distance or more did not keep the provider's pace.
 GAP_MS_MAX = STREAM_INTERVAL_MS * 1.1
 
@@ -55,17 +59,57 @@ class Scenario:
     model: str = "lab-echo"
     # Bytes of the proxies' buffers: haproxy has one size for all.
     buffer_bytes: int = 16_384
+    # The listener: "http", "tls" (HTTP/1.1 and HTTP/2 by ALPN), or "tcp", where nobody looks into the bytes.
+    entry: str = "http"
+    # Messages that the origin echoes, on a WebSocket of each connection.
+    websocket: bool = False
+    # The load generator: "tidegate", or "h2load", which speaks HTTP/2 and costs less with TLS.
+    load: str = "tidegate"
+    # Requests under way at once on each connection: more than one is HTTP/2.
+    streams: int = 1
+    # Further options of the load generator.
+    options: tuple = ()
+    # What is counted.
+    op: str = "request"
+    peers: tuple = ("tidegate", "nginx", "haproxy", "caddy")
 
+    @property
+    def status(self):
+        """What a good exchange ends with in the load generator's report."""
+        return "101" if self.websocket else "200"
+
+
+THREE = ("tidegate", "nginx", "haproxy")
 
 SCENARIOS = [
-    Scenario("llm-post-c64", "POST /v1/chat/completions, 1 KiB each way, 64 connections", "requests",
-             "/v1/chat/completions", 64, llm=True),
     Scenario("get-c64", "GET, 1 KiB reply, 64 connections", "requests", "/small", 64),
-    Scenario("get-c512", "GET, 1 KiB reply, 512 connections", "requests", "/small", 512),
+    Scenario("get-c512", "GET, 1 KiB reply, 512 connections", "requests", "/small", 512, peers=THREE),
+    Scenario("close-c64", "GET, 1 KiB reply, a connection for each, 64 at once", "requests", "/small", 64,
+             options=("--close",), op="connection"),
     Scenario("big-1m", "GET, 1 MiB reply, 16 connections, 64 KiB buffers", "requests", "/big", 16, buffer_bytes=65_536),
+    Scenario("h2-c64", "HTTP/2 over TLS, GET, 1 KiB reply, 8 connections with 8 streams", "requests", "/small", 8,
+             entry="tls", load="h2load", streams=8),
+    Scenario("h2-c512", "HTTP/2 over TLS, GET, 1 KiB reply, 64 connections with 8 streams", "requests", "/small", 64,
+             entry="tls", load="h2load", streams=8, peers=THREE),
+    Scenario("tls-c64", "HTTP/1.1 over TLS, GET, 1 KiB reply, 64 connections", "requests", "/small", 64, entry="tls",
+             load="h2load"),
+    Scenario("tls-full", "a TLS handshake and a GET for each connection, 32 at once", "requests", "/small", 32, entry="tls",
+             options=("--handshakes", "full"), op="handshake"),
+    Scenario("tls-resumed", "the same with resumed sessions", "requests", "/small", 32, entry="tls",
+             options=("--handshakes", "resumed"), op="handshake"),
+    Scenario("ws-echo", "WebSocket messages of 64 bytes and their echoes, 256 connections", "requests", "/ws", 256,
+             websocket=True, op="echo"),
+    Scenario("tcp-c64", "GET, 1 KiB reply through a TCP listener, 64 connections", "requests", "/small", 64, entry="tcp",
+             peers=THREE),
+    Scenario("tcp-1m", "GET, 1 MiB reply through a TCP listener, 16 connections, 64 KiB buffers", "requests", "/big", 16,
+             entry="tcp", buffer_bytes=65_536, peers=THREE),
+    Scenario("llm-post-c64", "POST /v1/chat/completions, 1 KiB each way, 64 connections", "requests",
+             "/v1/chat/completions", 64, llm=True, peers=THREE),
     Scenario("sse-2000", f"2,000 streams, one chunk each {STREAM_INTERVAL_MS} ms", "streams", "/v1/chat/completions",
-             2000, llm=True, model="lab-tokens-1000"),
+             2000, llm=True, model="lab-tokens-1000", op="chunk", peers=THREE),
     Scenario("idle-9000", "9,000 connections, idle after one GET each", "idle", "/small", 9000),
+    Scenario("idle-tls", "4,000 connections over TLS, idle after one GET each", "idle", "/small", 4000, entry="tls"),
+    Scenario("idle-ws", "4,000 WebSockets, idle after one echo each", "idle", "/ws", 4000, websocket=True),
 ]
 
 
@@ -105,12 +149,19 @@ def load_of(scenario, peer):
     return fields, llm_body(model, streams)
 
 
+def url(scenario, proxy):
+    """Where the load of `scenario` goes."""
+    scheme = ("ws" if scenario.websocket else "http") + ("s" if scenario.entry == "tls" else "")
+    return f"{scheme}://127.0.0.1:{proxy.ports[scenario.entry]}{scenario.path}"
+
+
 class Bench:
     """What all samples of a run share."""
 
-    def __init__(self, tidegate, programs, lab, ports, folder, pace):
-        self.tidegate = tidegate
+    def __init__(self, programs, tools, lab, ports, folder, pace):
+        self.tidegate = programs["tidegate"]
         self.programs = programs
+        self.tools = tools
         self.lab = lab
         self.ports = ports
         self.folder = pathlib.Path(folder)
@@ -121,7 +172,7 @@ class Bench:
         record = {"scenario": scenario.name, "peer": peer, "dropped": None}
         try:
             until("the lab at rest", lambda: self.lab.open_exchanges() == 0, proxies.STOP_SECONDS)
-            with Proxy(peer, self.programs[peer], self.lab, self.ports, self.folder, scenario.buffer_bytes) as proxy:
+            with Proxy(peer, self.programs[peer], self.lab, self.ports, self.folder, scenario) as proxy:
                 check_answers(scenario, proxy)
                 measure = {"requests": self.requests, "streams": self.streams, "idle": self.idle}[scenario.kind]
                 record |= measure(scenario, proxy)
@@ -134,18 +185,19 @@ class Bench:
 
     def requests(self, scenario, proxy):
         """CPU time per request of a closed loop."""
-        self.load(scenario, proxy, ["-d", str(self.pace.warm)])
+        self.load(scenario, proxy, self.pace.warm, warm=True)
         proxy.settle()
         window = Window(proxy)
-        report, command = self.load(scenario, proxy, ["-d", str(self.pace.measure)])
-        record = window.close() | loaded(report, command)
+        report, command = self.load(scenario, proxy, self.pace.measure)
+        record = window.close() | loaded(scenario, report, command)
+        check_handshakes(scenario, report)
         ops = max(report["finished"], 1)
-        record |= {"ops": ops, "op": "request", "ops_per_second": report["requests_per_second"]}
+        record |= {"ops": ops, "op": scenario.op, "ops_per_second": report["requests_per_second"]}
         record |= per_op(record, ops)
         gib = report["body_bytes"] / (1 << 30)
         if scenario.path == "/big" and gib > 0:
             record["cpu_ms_per_gib"] = record["cpu_us"] / 1000 / gib
-        return record | quantiles(report["latency"])
+        return record | report.get("spoken", {}) | quantiles(report["latency"])
 
     def streams(self, scenario, proxy):
         """CPU time per chunk while all streams run, and memory per stream."""
@@ -165,8 +217,8 @@ class Bench:
             record = window.close()
             if time.monotonic() > ends or self.lab.open_exchanges() < scenario.connections:
                 raise BenchError("streams ended before the measurement did")
-            report = load.report(seconds)
-        record |= loaded(report, load.command) | growth(base, during, scenario.connections)
+            report = load.report(seconds + LOAD_END_SECONDS)
+        record |= loaded(scenario, report, load.command) | growth(base, during, scenario.connections)
         gap = report["streams"]["gap"]
         if gap["count"] == 0:
             raise BenchError("the streams carried no chunks")
@@ -193,34 +245,39 @@ class Bench:
             time.sleep(watch)
             record = window.close()
             during = proxy.memory()
-            report = load.report(hold)
-        record |= loaded(report, load.command) | growth(base, during, scenario.connections)
+            report = load.report(hold + LOAD_END_SECONDS)
+        record |= loaded(scenario, report, load.command) | growth(base, during, scenario.connections)
         record |= {"connections": scenario.connections, "held": report["idle"]["held"], "lost": report["idle"]["lost"]}
         return record | quantiles(report["idle"]["awakened"])
 
     def base_line(self, scenario, proxy):
         """The memory of a proxy that has carried a few requests of the scenario's path and rests."""
         # Plain requests also where streams are measured: a stream of the lab goes on for minutes.
-        plain = dataclasses.replace(scenario, kind="requests", model="lab-echo")
-        self.load(plain, proxy, ["-n", str(BASE_LINE_REQUESTS)], connections=4)
+        plain = dataclasses.replace(scenario, kind="requests", model="lab-echo", connections=4)
+        with Load(self, plain, proxy, ["-n", str(BASE_LINE_REQUESTS)]) as load:
+            load.report(LOAD_END_SECONDS)
         proxy.settle()
         return proxy.memory()
 
-    def load(self, scenario, proxy, options, connections=None):
+    def load(self, scenario, proxy, seconds, warm=False):
         """Runs a load to its end: its report and its command."""
-        with Load(self, scenario, proxy, options, connections) as load:
-            return load.report(self.pace.measure), load.command
+        if scenario.load == "h2load":
+            load = h2load.Load(self.tools["h2load"], scenario, url(scenario, proxy), self.folder, seconds, warm)
+        else:
+            load = Load(self, scenario, proxy, ["-d", str(seconds)])
+        with load:
+            return load.report(seconds + LOAD_END_SECONDS), load.command
 
 
 class Load:
-    """A load generator at work."""
+    """Our load generator at work."""
 
-    def __init__(self, bench, scenario, proxy, options, connections=None):
+    def __init__(self, bench, scenario, proxy, options):
         fields, body = load_of(scenario, proxy.peer)
         self._json = bench.folder / "load.json"
         self._json.unlink(missing_ok=True)
-        command = [bench.tidegate, "bench", f"http://127.0.0.1:{proxy.port}{scenario.path}"]
-        command += ["-c", str(connections or scenario.connections), *options]
+        command = [bench.tidegate, "bench", url(scenario, proxy), "-c", str(scenario.connections)]
+        command += [*scenario.options, *options]
         for name, value in fields.items():
             command += ["-H", f"{name}: {value}"]
         # The body is in the report once; a thousand copies of it in the raw data would hide the rest.
@@ -232,8 +289,8 @@ class Load:
         self._process.check()
 
     def report(self, seconds):
-        """Waits for the end of a load that should take about `seconds`; what it reports, without its curves."""
-        self._process.wait(seconds + LOAD_END_SECONDS)
+        """Waits for the end of a load, no longer than `seconds`; what it reports, without its curves."""
+        self._process.wait(seconds)
         report = json.loads(self._json.read_text())
         times = [report["latency"], *(value for part in ("streams", "idle") for value in report.get(part, {}).values())]
         for distribution in times:
@@ -291,15 +348,16 @@ def growth(base, during, connections):
     }
 
 
-def loaded(report, command):
+def loaded(scenario, report, command):
     """What every load tells of itself."""
-    wrong = {status: count for status, count in report["by_status"].items() if status != "200"}
+    wrong = {status: count for status, count in report["by_status"].items() if status != scenario.status}
     return {"command": command, "failed": report["failed"], "errors": report["errors"], "wrong_status": wrong,
             "load_seconds": report["seconds"]}
 
 
 def quantiles(times):
-    return {"p50_us": times["p50_us"], "p99_us": times["p99_us"]}
+    """The quantiles of a distribution; h2load knows only the mean."""
+    return {f"{name}_us": times[f"{name}_us"] for name in ("p50", "p99", "mean") if f"{name}_us" in times}
 
 
 def why_dropped(record):
@@ -320,20 +378,35 @@ def check_answers(scenario, proxy):
     plain = dataclasses.replace(scenario, kind="requests", model="lab-echo")
     fields, body = load_of(plain, proxy.peer)
     method = "POST" if body else "GET"
-    status, reply = proxies.request(proxy.port, method, scenario.path, fields, body)
-    least = 1 << 20 if scenario.path == "/big" else 512
+    # The load itself looks at every echo.
+    path = "/small" if scenario.websocket else scenario.path
+    port, tls = proxy.ports[scenario.entry], scenario.entry == "tls"
+    status, reply = proxies.request(port, method, path, fields, body, tls)
+    least = 1 << 20 if path == "/big" else 512
     if status != 200 or len(reply) < least:
-        raise BenchError(f"{proxy.peer} answered {status} with {len(reply)} bytes to {method} {scenario.path}")
+        raise BenchError(f"{proxy.peer} answered {status} with {len(reply)} bytes to {method} {path}")
     if scenario.llm and proxy.peer == "tidegate":
-        status, _ = proxies.request(proxy.port, method, scenario.path, fields | {"Authorization": "Bearer wrong"}, body)
+        status, _ = proxies.request(port, method, scenario.path, fields | {"Authorization": "Bearer wrong"}, body)
         if status != 401:
             raise BenchError(f"Tidegate answered {status} to a wrong key: it is not measured with its key check")
+
+
+def check_handshakes(scenario, report):
+    """The handshakes were of the kind that is measured; a BenchError when not."""
+    if "--handshakes" not in scenario.options:
+        return
+    made, wanted = report["handshakes"], scenario.options[-1]
+    # The first handshake of each of the load's connections has nothing to resume.
+    first = scenario.connections if wanted == "resumed" else 0
+    percent = machine.percent(made[wanted], made["full"] + made["resumed"] - first)
+    if percent < HANDSHAKES_PERCENT_MIN:
+        raise BenchError(f"only {percent:.0f} % of the handshakes were {wanted}")
 
 
 def check_usage(proxy, requests):
     """Tidegate has counted the tokens of the measured requests; a BenchError when not."""
     status, page = proxies.request(
-        proxy.admin_port, "GET", "/metrics", {"Authorization": f"Bearer {proxies.ADMIN_TOKEN}"}
+        proxy.ports["admin"], "GET", "/metrics", {"Authorization": f"Bearer {proxies.ADMIN_TOKEN}"}
     )
     tokens = sum(
         float(line.rpartition(" ")[2])

@@ -4,7 +4,7 @@ import dataclasses
 import statistics
 
 # Tidegate first: everything is compared with it.
-PEERS = ["tidegate", "nginx", "haproxy"]
+PEERS = ["tidegate", "nginx", "haproxy", "caddy"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +29,24 @@ class Target:
     peer: str | None = None
 
 
+def ratios(scenario, what, field="cpu_us_per_op", **most):
+    """The targets of a scenario against peers: at most `most[peer]` times what the peer needs."""
+    return [Target(scenario, scenario, field, ratio, f"× {peer}, {what}", peer) for peer, ratio in most.items()]
+
+
 TARGETS = [
-    Target("get-c64", "get-c64", "cpu_us_per_op", 0.95, "× nginx, CPU per request", "nginx"),
-    Target("get-c512", "get-c512", "cpu_us_per_op", 0.95, "× nginx, CPU per request", "nginx"),
-    Target("llm-post-c64", "llm-post-c64", "cpu_us_per_op", 1.0, "× nginx, CPU per request", "nginx"),
-    Target("sse-2000", "sse-2000", "cpu_us_per_op", 0.95, "× nginx, CPU per chunk", "nginx"),
-    Target("idle-9000", "idle-9000", "rss_bytes_each", 1500, "bytes RSS per idle connection"),
+    *ratios("get-c64", "CPU per request", nginx=0.85, haproxy=0.85),
+    Target("get-c64", "get-c64", "user_us_per_op", 2.5, "µs user time per request"),
+    *ratios("get-c512", "CPU per request", nginx=0.70, haproxy=0.60),
+    *ratios("tls-c64", "CPU per request", nginx=0.9, haproxy=0.9),
+    *ratios("h2-c64", "CPU per request", nginx=0.9, haproxy=0.9),
+    *ratios("h2-c512", "CPU per request", nginx=0.9, haproxy=0.9),
+    *ratios("tls-full", "CPU per handshake", nginx=1.0, haproxy=1.0),
+    *ratios("tls-resumed", "CPU per handshake", nginx=1.0, haproxy=1.0),
+    *ratios("big-1m", "CPU per GiB", "cpu_ms_per_gib", nginx=0.75, haproxy=1.1),
+    *ratios("llm-post-c64", "CPU per request", nginx=1.0),
+    *ratios("sse-2000", "CPU per chunk", nginx=0.95),
+    Target("idle-9000", "idle-9000", "rss_bytes_each", 1200, "bytes RSS per idle connection"),
     Target("sse-memory", "sse-2000", "rss_bytes_each", 4000, "bytes RSS per stream"),
 ]
 
