@@ -38,7 +38,7 @@ test: ## every test; installs what it needs
 	@TIDEGATE_BIN=$(abspath $(target)/debug/tidegate) scripts/step "SDK suites" $(sdk)/python tests/sdk/run.py
 	@TIDEGATE_BIN=$(abspath $(target)/debug/tidegate) scripts/step "README commands" $(sdk)/python tests/readme/run.py
 
-bench: ## measures the gateway beside nginx and haproxy and writes a report
+bench: ## measures the gateway beside nginx, haproxy and Caddy and writes a report
 	@scripts/ready bench
 	cargo build --locked --release --package tidegate
 	@TIDEGATE_BIN=$(abspath $(target)/release/tidegate) python3 bench/run.py $(ARGS)

@@ -163,7 +163,7 @@ fn unusable_options_are_refused_with_the_reason() {
     let origin = spawn_origin(&OriginOptions::default()).unwrap();
     let url = format!("http://{}/", origin.addr);
     for bad in [
-        "https://127.0.0.1/",
+        "ftp://127.0.0.1/",
         "127.0.0.1:80",
         "http://",
         "http://u@127.0.0.1/",
