@@ -49,6 +49,11 @@ impl Cidr {
             _ => false,
         }
     }
+
+    /// Bits that all addresses have in common: 0 to 32, or to 128 for IPv6.
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
 }
 
 /// Is the address in one of the ranges?
