@@ -36,6 +36,7 @@ pub use env_file::{EnvVariable, parse_env_file};
 pub use expand::Environment;
 pub use load::{CONFIG_BYTES_MAX, Loaded, load, load_bytes};
 pub use mask::masked_json;
+pub use model::{Access, Compression, LimitBy, RateLimit, RealIpHeader};
 pub use model::{
     Admin, AdminToken, Algorithm, Balance, Bound, Breaker, Caller, Certificate, ClientAuth, Config,
     Cooldown, Endpoint, Hash, HashBy, HeaderEdits, Health, Hedge, Limits, Listener, Log, LogFormat,

@@ -6,6 +6,7 @@
 mod admin;
 mod balance;
 mod health;
+mod edge;
 mod listener;
 mod llm;
 mod route;
@@ -21,7 +22,8 @@ pub(crate) use admin::default_admin_bind;
 pub use admin::{Admin, AdminToken, Role};
 pub use balance::{Algorithm, Balance, Bound, Hash, HashBy};
 pub use health::{Breaker, Health, Hedge, Outlier, Resolver};
-pub use listener::{Certificate, ClientAuth, Listener, Protocol, TlsVersion};
+pub use edge::{Access, Compression, LimitBy, RateLimit};
+pub use listener::{Certificate, ClientAuth, Listener, Protocol, RealIpHeader, TlsVersion};
 pub use llm::{
     Caller, Cooldown, Model, ModelBalance, Priority, Provider, ProviderTimeouts, Retry, Target,
 };

@@ -5,6 +5,7 @@
 mod admin;
 mod balance;
 mod health;
+mod edge;
 mod listener;
 mod llm;
 mod route;

@@ -2,6 +2,7 @@
 
 mod balance;
 mod health;
+mod edge;
 mod route;
 
 use std::fmt::Write;
@@ -159,6 +160,13 @@ fn listener(listener: &Listener) -> Yaml {
     });
     let ranges = listener.trusted_proxies.iter().map(|range| Yaml::Literal(range.to_string()));
     add_list(&mut fields, "trusted_proxies", ranges);
+    add(
+        &mut fields,
+        "real_ip_header",
+        &listener.real_ip_header,
+        &default.real_ip_header,
+        |header| header.as_str().to_owned(),
+    );
     add(
         &mut fields,
         "proxy_protocol",

@@ -155,6 +155,13 @@ pub fn explain(snapshot: &Snapshot, question: &Question, now_ms: u64) -> Explana
         };
         return told;
     };
+    let access = route.edge.as_ref().and_then(|edge| edge.access.as_ref());
+    if let (Some(access), Some(address)) = (access, question.from)
+        && !access.admits(address)
+    {
+        told.outcome = refused(403, format!("the route is not for callers from {address}"));
+        return told;
+    }
     destination(&mut told, route, question, &path, now_ms);
     told
 }

@@ -32,7 +32,7 @@ pub use types::{
     RouteTimeouts, ServerNames, Snapshot, Split, StaticReply, TcpTarget, Timeouts, TlsTarget,
     Traffic,
 };
-pub use types::{Protocol, ProxyHeader};
+pub use types::{Edge, Limit, Protocol, ProxyHeader};
 
 /// The configuration in force and the live state: everything the two planes know of each other.
 #[derive(Debug)]

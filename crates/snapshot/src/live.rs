@@ -4,6 +4,7 @@ mod balancing;
 mod health;
 mod queue;
 mod upstream;
+mod rates;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use crossbeam_utils::CachePadded;
 pub use health::{EndpointHealth, Phase};
 pub use queue::QueueLive;
 pub use upstream::UpstreamLive;
+pub use rates::RateTable;
 
 use crate::series::{EndpointCell, ModelCell, PerShard, RouteCell, ShardCell, TcpCell};
 use crate::tls::TlsKept;
@@ -138,6 +140,7 @@ struct Tables {
     routes: HashMap<String, Arc<RouteSeries>>,
     models: HashMap<String, Arc<ModelSeries>>,
     queues: HashMap<String, Arc<QueueLive>>,
+    rates: HashMap<String, Arc<RateTable>>,
     pools: HashMap<String, u32>,
     upstreams: HashMap<String, Arc<UpstreamLive>>,
     tcp: HashMap<String, Arc<TcpSeries>>,
@@ -302,6 +305,13 @@ impl Live {
         Arc::clone(tables.queues.entry(upstream.to_owned()).or_insert_with(made))
     }
 
+    /// What has been used of the rate limit with this identity. `one`: there is only one key.
+    pub fn rates(&self, limit: &str, one: bool) -> Arc<RateTable> {
+        let mut tables = self.tables();
+        let made = || Arc::new(RateTable::new(one, self.epoch));
+        Arc::clone(tables.rates.entry(limit.to_owned()).or_insert_with(made))
+    }
+
     /// Counters of the model with this name.
     pub fn model(&self, name: &str) -> Arc<ModelSeries> {
         let mut tables = self.tables();
@@ -337,6 +347,8 @@ impl Live {
     /// Forgets what no snapshot or exchange refers to, once a table holds more than [`SERIES_MAX`].
     pub fn forget_unused(&self) {
         let mut tables = self.tables();
+        // Each is half a MiB.
+        tables.rates.retain(|_, table| Arc::strong_count(table) > 1);
         if tables.endpoints.len() > SERIES_MAX {
             tables.endpoints.retain(|_, e| Arc::strong_count(e) > 1);
         }

@@ -27,6 +27,10 @@ pub enum Reason {
     BadBody,
     /// No credential, or one that we do not know.
     Unauthenticated,
+    /// The route is not for callers from this address.
+    AccessDenied,
+    /// The caller has used up what its rate limit allows.
+    RateLimited,
     /// No route matches.
     NoRoute,
     /// Routes match, but for other methods.
@@ -106,6 +110,8 @@ impl Reason {
         Self::BodyTooLarge,
         Self::BadBody,
         Self::Unauthenticated,
+        Self::AccessDenied,
+        Self::RateLimited,
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::UnknownModel,
@@ -149,6 +155,8 @@ impl Reason {
             Self::BodyTooLarge => "body_too_large",
             Self::BadBody => "bad_body",
             Self::Unauthenticated => "unauthenticated",
+            Self::AccessDenied => "access_denied",
+            Self::RateLimited => "rate_limited",
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::UnknownModel => "model_not_found",
@@ -193,6 +201,8 @@ impl Reason {
             | Self::BodyTooLarge
             | Self::BadBody
             | Self::Unauthenticated
+            | Self::AccessDenied
+            | Self::RateLimited
             | Self::NoRoute
             | Self::MethodNotAllowed
             | Self::UnknownModel
@@ -222,6 +232,8 @@ impl Reason {
             Self::HeadTooLarge => 431,
             Self::BodyTooLarge => 413,
             Self::Unauthenticated => 401,
+            Self::AccessDenied => 403,
+            Self::RateLimited => 429,
             Self::NoRoute | Self::UnknownModel => 404,
             Self::MethodNotAllowed => 405,
             Self::HeadTimeout | Self::BodyTimeout => 408,
@@ -252,6 +264,8 @@ impl Reason {
     pub fn error_kind(self) -> ErrorKind {
         match self {
             Self::Unauthenticated => ErrorKind::Authentication,
+            Self::AccessDenied => ErrorKind::Permission,
+            Self::RateLimited => ErrorKind::RateLimit,
             Self::NoRoute | Self::UnknownModel => ErrorKind::NotFound,
             Self::BodyTooLarge => ErrorKind::RequestTooLarge,
             Self::ConnectTimeout

@@ -1,5 +1,6 @@
 //! The compiled configuration: what the data plane reads per request, with every name resolved.
 
+mod edge;
 mod listener;
 mod llm;
 mod route;
@@ -15,6 +16,7 @@ use tidegate_policy::admission::AdmissionLimits;
 use tidegate_policy::retry::{BudgetLimits, RetryPolicy};
 use tidegate_policy::route::RouteTable;
 
+pub use edge::{Edge, Limit};
 pub use listener::Listener;
 pub use llm::{Model, Models, Provider};
 pub use route::{

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::Check;
-use crate::model::{ClientAuth, Config, Listener, TlsVersion};
+use crate::model::{ClientAuth, Config, Listener, RealIpHeader, TlsVersion};
 use crate::reader::below;
 
 pub(super) fn addresses(check: &mut Check, config: &Config) {
@@ -76,6 +76,10 @@ fn trust(check: &mut Check, path: &str, listener: &Listener) {
     if ranges > RANGES_MAX {
         let message = format!("{ranges} ranges; at most {RANGES_MAX}");
         check.problem(&below(path, "trusted_proxies"), message);
+    }
+    if ranges == 0 && listener.real_ip_header != RealIpHeader::default() {
+        let message = "needs `trusted_proxies`: from anybody else the field is not believed";
+        check.problem(&below(path, "real_ip_header"), message);
     }
     if listener.proxy_protocol && ranges == 0 {
         check.warning(

@@ -4,7 +4,7 @@ mod edits;
 
 use tidegate_policy::route::{Location, Pattern, RouteKey, hidden};
 
-use super::{Check, is_request_target, is_token, unique_names};
+use super::{Check, edge, is_request_target, is_token, unique_names};
 use crate::model::{Config, Protocol, Route, UpstreamProtocol};
 use crate::problem::quote;
 use crate::reader::below;
@@ -35,6 +35,7 @@ pub(super) fn routes(check: &mut Check, config: &Config) {
         check.problem("routes", format!("has more than {ROUTES_MAX} routes"));
         return;
     }
+    edge::limited_routes(check, config);
     let mut keys: Vec<(usize, RouteKey)> = Vec::with_capacity(config.routes.len());
     for (index, route) in config.routes.iter().enumerate() {
         let path = format!("routes[{index}]");
@@ -44,6 +45,7 @@ pub(super) fn routes(check: &mut Check, config: &Config) {
         matching(check, &path, route);
         destination(check, config, &path, route);
         edits::edits(check, &path, route);
+        edge::edge(check, &path, route);
         if let Some(mirror) = &route.mirror {
             let path = below(&path, "mirror");
             named_upstream(check, config, &below(&path, "upstream"), &mirror.upstream);

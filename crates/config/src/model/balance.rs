@@ -145,7 +145,7 @@ impl FromStr for HashBy {
 }
 
 /// A token (RFC 9110 section 5.6.2): what names of fields and cookies are made of.
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

@@ -33,6 +33,9 @@ pub struct Listener {
     #[serde(default, serialize_with = "texts")]
     #[schemars(with = "Vec<String>")]
     pub trusted_proxies: Vec<Cidr>,
+    /// The field in which they tell it.
+    #[serde(default)]
+    pub real_ip_header: RealIpHeader,
     /// Each connection begins with a PROXY protocol header, v1 or v2, which names the client. Only
     /// `trusted_proxies` may connect then, if there are any.
     #[serde(default)]
@@ -68,6 +71,7 @@ impl Listener {
             client_auth: ClientAuth::default(),
             tls_min: TlsVersion::default(),
             trusted_proxies: Vec::new(),
+            real_ip_header: RealIpHeader::default(),
             proxy_protocol: false,
             protocol: Protocol::Http,
             upstream: None,
@@ -80,8 +84,54 @@ fn yes() -> bool {
     true
 }
 
-fn texts<S: Serializer, T: ToString>(items: &[T], serializer: S) -> Result<S::Ok, S::Error> {
+/// A list of things that have a text.
+pub(super) fn texts<S: Serializer, T: ToString>(
+    items: &[T],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(items.iter().map(ToString::to_string))
+}
+
+/// The field in which trusted proxies tell where a client is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+pub enum RealIpHeader {
+    /// A list; the rightmost address that is not a trusted proxy's is the client.
+    #[default]
+    #[serde(rename = "X-Forwarded-For")]
+    XForwardedFor,
+    /// The same with parameters (RFC 7239).
+    Forwarded,
+    /// One address.
+    #[serde(rename = "X-Real-IP")]
+    XRealIp,
+    /// One address.
+    #[serde(rename = "CF-Connecting-IP")]
+    CfConnectingIp,
+    /// One address.
+    #[serde(rename = "True-Client-IP")]
+    TrueClientIp,
+}
+
+impl RealIpHeader {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::XForwardedFor,
+        Self::Forwarded,
+        Self::XRealIp,
+        Self::CfConnectingIp,
+        Self::TrueClientIp,
+    ];
+
+    /// The name in the configuration and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "X-Forwarded-For",
+            Self::Forwarded => "Forwarded",
+            Self::XRealIp => "X-Real-IP",
+            Self::CfConnectingIp => "CF-Connecting-IP",
+            Self::TrueClientIp => "True-Client-IP",
+        }
+    }
 }
 
 /// A certificate and its key.

@@ -10,6 +10,7 @@ use tidegate_policy::route::{
 };
 
 use super::health::Hedge;
+use super::{Access, Compression, RateLimit};
 use crate::duration::{self, DurationText};
 
 /// A match and where it leads: `llm: true`, an `upstream`, a `split`, a `redirect` or a `reply`,
@@ -51,6 +52,12 @@ pub struct Route {
     pub reply_headers: HeaderEdits,
     /// A copy of the request for another upstream, whose reply is thrown away.
     pub mirror: Option<Mirror>,
+    /// Who may come in.
+    pub access: Option<Access>,
+    /// How often requests may come.
+    pub rate_limit: Option<RateLimit>,
+    /// How replies may be compressed, the most liked first. Empty: they are not.
+    pub compress: Vec<Compression>,
     /// Deadlines that differ here.
     pub timeouts: Option<RouteTimeouts>,
     /// Asks a second endpoint where the first one is slow. For requests without a body whose method
@@ -77,6 +84,9 @@ impl Default for Route {
             request_headers: HeaderEdits::default(),
             reply_headers: HeaderEdits::default(),
             mirror: None,
+            access: None,
+            rate_limit: None,
+            compress: Vec::new(),
             timeouts: None,
             hedge: None,
         }

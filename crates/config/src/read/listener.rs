@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tidegate_policy::cidr::Cidr;
 
-use crate::model::{Certificate, ClientAuth, Listener, Protocol, TlsVersion};
+use crate::model::{Certificate, ClientAuth, Listener, Protocol, RealIpHeader, TlsVersion};
 use crate::reader::{Reader, Value, set};
 
 pub(super) fn listeners(reader: &mut Reader, value: &Value) -> Vec<Listener> {
@@ -38,6 +38,10 @@ fn listener(reader: &mut Reader, value: &Value) -> Listener {
     }
     if let Some(value) = fields.section(reader, "trusted_proxies") {
         listener.trusted_proxies = ranges(reader, &value);
+    }
+    if let Some(value) = fields.take(reader, "real_ip_header") {
+        let names = RealIpHeader::ALL.map(|header| (header.as_str(), header));
+        set(&mut listener.real_ip_header, reader.one_of(&value, &names));
     }
     if let Some(value) = fields.take(reader, "proxy_protocol") {
         set(&mut listener.proxy_protocol, reader.boolean(&value));

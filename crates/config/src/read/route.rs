@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 
 use super::health;
+use super::edge;
 use crate::model::{
     HeaderEdits, Mirror, Redirect, Rewrite, Route, RouteTimeouts, Share, StaticReply,
     all_of_a_mirror, permanent_redirect,
@@ -65,6 +66,15 @@ fn route(reader: &mut Reader, value: &Value) -> Route {
     }
     if let Some(value) = fields.section(reader, "mirror") {
         route.mirror = mirror(reader, &value);
+    }
+    if let Some(value) = fields.section(reader, "access") {
+        route.access = edge::access(reader, &value);
+    }
+    if let Some(value) = fields.section(reader, "rate_limit") {
+        route.rate_limit = edge::rate_limit(reader, &value);
+    }
+    if let Some(value) = fields.section(reader, "compress") {
+        route.compress = edge::compress(reader, &value);
     }
     if let Some(value) = fields.section(reader, "timeouts") {
         route.timeouts = timeouts(reader, &value);

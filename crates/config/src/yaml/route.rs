@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 
+use super::edge::edge;
 use super::{Fields, Yaml, add, add_list, add_map, add_optional, health, literal, named};
 use crate::duration::format_duration;
 use crate::model::{HeaderEdits, Route, RouteTimeouts, StaticReply};
@@ -48,6 +49,7 @@ pub(super) fn route(route: &Route) -> Yaml {
             vec![literal("upstream", &mirror.upstream), literal("percent", &mirror.percent)];
         fields.push(("mirror".to_owned(), Yaml::Map(inner)));
     }
+    edge(&mut fields, route);
     if let Some(timeouts) = &route.timeouts {
         fields.push(("timeouts".to_owned(), Yaml::Map(route_timeouts(timeouts))));
     }

@@ -34,6 +34,7 @@ pub(super) fn listeners(
             http2: listener.http2,
             tls,
             trusted_proxies: listener.trusted_proxies.clone(),
+            real_ip_header: listener.real_ip_header,
             proxy_protocol: listener.proxy_protocol,
             tcp,
         }))

@@ -7,6 +7,7 @@ use tidegate_config as config;
 use tidegate_config::Config;
 use tidegate_policy::route::{Location, PathMatch, Rewrite, RouteKey, RouteTable};
 
+use super::edge::edge;
 use super::{CompileError, ms};
 use crate::live::Live;
 use crate::types::{
@@ -39,6 +40,7 @@ pub(super) fn routes(
         routes.push(Arc::new(Route {
             to: destination(&place, route, upstreams)?,
             series: live.route(&name(&key)),
+            edge: edge(route, &name(&key), live),
             timeouts: route.timeouts.as_ref().map(|timeouts| Box::new(route_timeouts(timeouts))),
             changes: changes(&place, route)?,
             mirror: mirror.transpose()?,

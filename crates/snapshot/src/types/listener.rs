@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
+use tidegate_config::RealIpHeader;
 use tidegate_policy::cidr::Cidr;
 
 use super::TcpTarget;
@@ -19,6 +20,8 @@ pub struct Listener {
     pub tls: Option<Arc<ServerConfig>>,
     /// Proxies that are believed when they say where a client is.
     pub trusted_proxies: Vec<Cidr>,
+    /// The field in which they say it.
+    pub real_ip_header: RealIpHeader,
     /// Each connection begins with a PROXY protocol header.
     pub proxy_protocol: bool,
     /// Where connections are passed on to; None: HTTP is spoken.

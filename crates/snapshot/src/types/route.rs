@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_policy::route::{Location, Rewrite};
 
-use super::{Group, Timeouts};
+use super::{Edge, Group, Timeouts};
 use crate::live::RouteSeries;
 
 /// A match and where it leads.
@@ -22,6 +22,8 @@ pub struct Route {
     pub changes: Option<Box<Changes>>,
     /// Who gets a copy.
     pub mirror: Option<Box<Mirror>>,
+    /// Who may come in, how often, and how replies may be compressed; None: one branch.
+    pub edge: Option<Box<Edge>>,
 }
 
 /// Where a route leads.
