@@ -5,10 +5,11 @@ pub(crate) mod frames;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::HeaderMap;
-use tidegate_snapshot::Reason;
+use tidegate_snapshot::{Listener, Reason};
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
@@ -35,6 +36,8 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// It came by TLS.
     pub(crate) secure: bool,
+    /// The listener that believes `peer` when it says where a caller is; None: nobody does.
+    pub(crate) trust: Option<Arc<Listener>>,
     /// The connection's one deadline.
     pub(crate) timer: Timer,
     /// Bytes of the next request.
@@ -135,6 +138,7 @@ impl Client {
             wire,
             peer,
             secure: false,
+            trust: None,
             timer,
             carry: Vec::new(),
             reply: Outgoing::default(),

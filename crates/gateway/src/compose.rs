@@ -1,6 +1,6 @@
 //! The heads that we write: requests to endpoints, replies to callers. Always re-serialised.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tidegate_dialect::upstream_path;
 use tidegate_snapshot::{Endpoint, FieldEdits};
@@ -8,6 +8,7 @@ use tidegate_wire::http1::head::{FieldId, Method, ResponseFraming, ResponseHead,
 use tidegate_wire::http1::write::{put_field, put_number_field, put_status_line};
 
 use crate::client::Delimited;
+use crate::edge::Origin;
 use crate::request::{Body, Request};
 use crate::route::Routed;
 
@@ -86,9 +87,21 @@ fn plain_fields(
     secure: bool,
     edits: Option<&FieldEdits>,
 ) {
+    let origin = request.origin;
+    let mut told_scheme = false;
     for (name, value, field) in request.fields() {
         match field.id {
-            // Written anew. Nobody is trusted to say where a request came from.
+            // What a trusted proxy says of the caller's side stays.
+            FieldId::XForwardedProto if origin.is_some() => {
+                told_scheme = true;
+                put_field(out, name, value);
+            }
+            FieldId::XForwardedHost | FieldId::XForwardedPort
+                if origin.is_some() && edits.is_none_or(|edits| !edits.drops(name)) =>
+            {
+                put_field(out, name, value);
+            }
+            // Written anew. Nobody else is trusted to say where a request came from.
             FieldId::Host
             | FieldId::ContentLength
             | FieldId::Expect
@@ -109,11 +122,42 @@ fn plain_fields(
         out.extend_from_slice(&edits.put);
     }
     out.extend_from_slice(b"X-Forwarded-For: ");
-    put_address(out, peer);
-    let scheme: &[u8] = if secure { b"https" } else { b"http" };
-    out.extend_from_slice(b"\r\nX-Forwarded-Proto: ");
-    out.extend_from_slice(scheme);
+    if let Some(origin) = origin {
+        put_way(out, request, &origin, peer.ip());
+    }
+    put_address(out, peer.ip());
     out.extend_from_slice(b"\r\n");
+    if !told_scheme {
+        let scheme: &[u8] = if secure { b"https" } else { b"http" };
+        put_field(out, b"X-Forwarded-Proto", scheme);
+    }
+    // Endpoints that look at the field that is configured find there what was believed.
+    if let Some(origin) = origin.filter(|origin| !is_list(origin.field)) {
+        out.extend_from_slice(origin.name.as_bytes());
+        out.extend_from_slice(b": ");
+        put_address(out, origin.address);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// What stands before the proxy that has called us: the list that it sent, or the one address that
+/// it named in another way.
+fn put_way(out: &mut Vec<u8>, request: &Request, origin: &Origin, peer: IpAddr) {
+    if origin.field == FieldId::XForwardedFor {
+        let lines = request.fields().filter(|(.., field)| field.id == FieldId::XForwardedFor);
+        for (_, value, _) in lines.filter(|(_, value, _)| !value.is_empty()) {
+            out.extend_from_slice(value);
+            out.extend_from_slice(b", ");
+        }
+    } else if origin.address != peer.to_canonical() {
+        put_address(out, origin.address);
+        out.extend_from_slice(b", ");
+    }
+}
+
+/// Is this a field to which each proxy adds?
+fn is_list(field: FieldId) -> bool {
+    matches!(field, FieldId::XForwardedFor | FieldId::Forwarded)
 }
 
 /// Names under which proxies tell endpoints of a verified client certificate: no caller may say it.
@@ -124,15 +168,15 @@ fn is_client_certificate(name: &[u8]) -> bool {
     })
 }
 
-fn put_address(out: &mut Vec<u8>, peer: SocketAddr) {
+fn put_address(out: &mut Vec<u8>, address: IpAddr) {
     use std::io::Write as _;
     // Writing to a vector cannot fail.
-    let _ = match peer {
-        SocketAddr::V4(v4) => {
-            let [a, b, c, d] = v4.ip().octets();
+    let _ = match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
             write!(out, "{a}.{b}.{c}.{d}")
         }
-        SocketAddr::V6(v6) => write!(out, "{}", v6.ip().to_canonical()),
+        IpAddr::V6(v6) => write!(out, "{}", v6.to_canonical()),
     };
 }
 

@@ -45,6 +45,13 @@ pub(crate) enum Cause {
     Allow(Box<str>),
     /// A request head that breaks a rule: its own status and code.
     Head(tidegate_wire::http1::head::HeadError),
+    /// More came than the rate limit allows.
+    Limited {
+        /// What may come at once after a quiet time.
+        burst: u32,
+        /// Seconds after which one more may come.
+        wait_s: u64,
+    },
     /// The endpoint's own error reply, to be passed on when nothing is left to try.
     Reply(Box<ErrorReply>),
 }
@@ -108,7 +115,7 @@ impl fmt::Display for ProxyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.as_str())?;
         match &self.cause {
-            Cause::None => Ok(()),
+            Cause::None | Cause::Limited { .. } => Ok(()),
             Cause::Text(text) => write!(f, ": {text}"),
             Cause::Allow(methods) => write!(f, ": allowed are {methods}"),
             Cause::Io(error) => write!(f, ": {error}"),

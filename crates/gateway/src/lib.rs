@@ -19,6 +19,7 @@ mod builtin;
 mod client;
 mod compose;
 mod downstream;
+mod edge;
 mod error;
 mod exchange;
 mod fixed;

@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use crate::client::Client;
 use crate::downstream::{self, handshake};
+use crate::edge;
 use crate::reply;
 use crate::shard::Shard;
 use crate::stream::Stream;
@@ -184,15 +185,17 @@ fn welcome(shard: &Rc<Shard>, bind: SocketAddr, stream: TcpStream, peer: SocketA
             let _counted = (counted, task);
             // Boxed: what is needed once must not count for as long as the connection lives.
             let opened = Box::pin(handshake::open(&task_shard, &listener, stream, peer)).await;
-            drop(listener);
-            if let Some(client) = opened {
+            if let Some(mut client) = opened {
+                client.trust = edge::trust(&listener, client.peer);
+                drop(listener);
                 downstream::serve(&task_shard, client, http2, over).await;
             }
         });
         return;
     }
     let http2 = listener.http2;
-    let client = Client::new(Stream::Tcp(stream), peer, Timer::new(&shard.timers));
+    let mut client = Client::new(Stream::Tcp(stream), peer, Timer::new(&shard.timers));
+    client.trust = edge::trust(listener, peer);
     shard.spawn(|task| async move {
         let _counted = (counted, task);
         downstream::serve(&task_shard, client, http2, over).await;

@@ -11,6 +11,7 @@ use crate::auth;
 use crate::builtin;
 use crate::client::Client;
 use crate::downstream::After;
+use crate::edge;
 use crate::error::ProxyError;
 use crate::exchange::{self, Parties, hedge, upgrade};
 use crate::fixed;
@@ -58,10 +59,14 @@ async fn answer<'s>(
     record: &mut Record<'s>,
 ) -> Result<(), ProxyError> {
     let began_ms = client.now_ms();
+    request.origin = edge::origin(client, request);
     let routed = route::find(snapshot, request, record)?;
+    edge::enter(routed.route, client, request)?;
     let caller = auth::identify(snapshot, routed.route, request)?;
     let keep = !client.reply.close && request.is_read();
-    if let Some((status, message)) = fixed::answer(&routed, request, client.secure, keep)? {
+    if let Some((status, message)) =
+        fixed::answer(&routed, request, edge::is_secure(client, request), keep)?
+    {
         record.status = status;
         reply::deliver(client, &message, snapshot.timeouts.write_stall).await;
         return Ok(());
@@ -91,8 +96,9 @@ async fn answer<'s>(
     }
 
     let traffic = call.traffic();
-    let key = upstream::key(call.group, traffic, request, routed.path(request), client.peer.ip());
     let hedge_ms = routed.route.hedge_ms.filter(|_| hedge::is_possible(request, &call));
+    let address = edge::address(client, request);
+    let key = upstream::key(call.group, traffic, request, routed.path(request), address);
     let mut attempts = Attempts::new(Want::new(traffic, key, priority));
     let newer = Newer::new();
     let mut switched = None;

@@ -124,6 +124,12 @@ fn refusal(
             if let Cause::Allow(methods) = &error.cause {
                 put_field(&mut out, b"Allow", methods.as_bytes());
             }
+            if let Cause::Limited { burst, wait_s } = &error.cause {
+                put_number_field(&mut out, b"Retry-After", *wait_s);
+                put_number_field(&mut out, b"X-RateLimit-Limit", (*burst).into());
+                put_field(&mut out, b"X-RateLimit-Remaining", b"0");
+                put_number_field(&mut out, b"X-RateLimit-Reset", *wait_s);
+            }
             if status == 401 {
                 put_field(&mut out, b"WWW-Authenticate", b"Bearer");
             }
@@ -213,6 +219,9 @@ fn message(error: &ProxyError) -> Cow<'_, str> {
         }
         Cause::Reply(reply) => told_in(&reply.body, "/error/message")
             .map_or(Cow::Borrowed("The provider answered with an error."), Cow::Owned),
+        Cause::Limited { wait_s, .. } => {
+            Cow::Owned(format!("Too many requests. Try again in {wait_s} s (routes.rate_limit)."))
+        }
         Cause::None | Cause::Io(_) => Cow::Borrowed(match error.kind {
             Reason::ConnectionsFull | Reason::Busy | Reason::QueueTimeout | Reason::Memory => {
                 TOO_BUSY

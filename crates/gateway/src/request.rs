@@ -14,6 +14,7 @@ use tidegate_wire::http1::head::{Field, FieldId, Method, RequestFraming, Request
 
 use crate::buffer::Lent;
 use crate::client::Client;
+use crate::edge::Origin;
 use crate::error::{Cause, ProxyError};
 use crate::mirror::{BodyCopy, CopyWriter};
 use crate::shard::Shard;
@@ -34,6 +35,8 @@ pub(crate) struct Request {
     pub(crate) id: RequestId,
     /// It came over HTTP/2: frames delimit both bodies.
     framed: bool,
+    /// Where the caller is, if a trusted proxy has told it.
+    pub(crate) origin: Option<Origin>,
     /// Gets what is read of the body too.
     copy: Option<CopyWriter>,
 }
@@ -198,6 +201,7 @@ impl Request {
             body,
             id: RequestId::new(random),
             framed: false,
+            origin: None,
             copy: None,
             inbound,
         }
@@ -231,6 +235,7 @@ impl Request {
             body,
             id: RequestId::new(random),
             framed: true,
+            origin: None,
             copy: None,
             inbound,
         }

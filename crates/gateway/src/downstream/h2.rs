@@ -11,13 +11,14 @@ use std::future::Future as _;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason as Code, RecvStream};
-use tidegate_snapshot::Snapshot;
+use tidegate_snapshot::{Listener, Snapshot};
 use tidegate_wire::http2::{PREFACE, begins_like_preface};
 
 use self::io::Io;
@@ -95,10 +96,13 @@ pub(super) async fn is_spoken(
 /// Serves a connection until it ends. `early`: what was read of it already. `over`: only the
 /// built-in endpoints answer.
 pub(super) async fn serve(shard: &Rc<Shard>, client: Client, early: Vec<u8>, over: bool) {
-    let Client { wire: Wire::Http1(stream), peer, secure, timer, .. } = client else { return };
+    let Client { wire: Wire::Http1(stream), peer, secure, trust, timer, .. } = client else {
+        return;
+    };
     let link = Link::new(shard);
     let Some(connection) = handshake(shard, &link, stream, early, &timer).await else { return };
-    let mut speaking = Speaking { connection, link, peer, secure, timer, over, goodbye: None };
+    let mut speaking =
+        Speaking { connection, link, peer, secure, trust, timer, over, goodbye: None };
     std::future::poll_fn(|cx| speaking.poll(cx)).await;
 }
 
@@ -147,6 +151,8 @@ struct Speaking {
     peer: SocketAddr,
     /// It came by TLS.
     secure: bool,
+    /// As [`Client::trust`].
+    trust: Option<Arc<Listener>>,
     timer: Timer,
     over: bool,
     /// A GOAWAY has been asked for: streams end, then the connection, at this time (ms) at the
@@ -241,6 +247,7 @@ impl Speaking {
         let frames = Frames::new(&self.link, receive, respond);
         let mut client = Client::of_stream(frames, self.peer, Timer::new(&shard.timers));
         client.secure = self.secure;
+        client.trust.clone_from(&self.trust);
         let over = self.over;
         self.link.shard.spawn(|task| async move {
             let _task = task;
