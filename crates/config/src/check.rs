@@ -2,8 +2,8 @@
 
 mod admin;
 mod balance;
-mod health;
 mod edge;
+mod health;
 mod listener;
 mod llm;
 mod route;

@@ -5,8 +5,8 @@
 
 mod admin;
 mod balance;
-mod health;
 mod edge;
+mod health;
 mod listener;
 mod llm;
 mod route;
@@ -21,8 +21,8 @@ use serde::Serialize;
 pub(crate) use admin::default_admin_bind;
 pub use admin::{Admin, AdminToken, Role};
 pub use balance::{Algorithm, Balance, Bound, Hash, HashBy};
-pub use health::{Breaker, Health, Hedge, Outlier, Resolver};
 pub use edge::{Access, Compression, LimitBy, RateLimit};
+pub use health::{Breaker, Health, Hedge, Outlier, Resolver};
 pub use listener::{Certificate, ClientAuth, Listener, Protocol, RealIpHeader, TlsVersion};
 pub use llm::{
     Caller, Cooldown, Model, ModelBalance, Priority, Provider, ProviderTimeouts, Retry, Target,

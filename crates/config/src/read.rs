@@ -4,8 +4,8 @@
 
 mod admin;
 mod balance;
-mod health;
 mod edge;
+mod health;
 mod listener;
 mod llm;
 mod route;

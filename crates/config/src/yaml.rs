@@ -1,8 +1,8 @@
 //! A configuration as YAML text that loads to the same configuration: what imports print.
 
 mod balance;
-mod health;
 mod edge;
+mod health;
 mod route;
 
 use std::fmt::Write;

@@ -105,6 +105,7 @@ fn exchanges(encoder: &mut DescriptorEncoder<'_>, live: &Live) -> fmt::Result {
     put(encoder, &names::HEDGES_WON, [total(|cell| &cell.hedges_won)])?;
     put(encoder, &names::PANICS, [total(|cell| &cell.panics)])?;
     put(encoder, &names::HEARTBEATS, [total(|cell| &cell.heartbeats)])?;
+    put(encoder, &names::COMPRESSED, [total(|cell| &cell.compressed)])?;
     let now = |read: fn(&ShardCell) -> &Gauge| {
         Row::alone(live.shards.iter().map(|cell| read(cell).value()).sum::<u64>())
     };

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use tidegate_dialect::upstream_path;
+use tidegate_policy::compress::Coding;
 use tidegate_snapshot::{Endpoint, FieldEdits};
 use tidegate_wire::http1::head::{FieldId, Method, ResponseFraming, ResponseHead, Version};
 use tidegate_wire::http1::write::{put_field, put_number_field, put_status_line};
@@ -241,12 +242,24 @@ pub(crate) fn switch_head(
 ) {
     let edits = routed.reply_edits();
     put_status_line(out, head.status);
-    reply_fields(out, head, bytes, false, edits);
+    reply_fields(out, head, bytes, false, edits, None);
     if let Some(edits) = edits {
         out.extend_from_slice(&edits.put);
     }
     out.extend_from_slice(SWITCH);
     out.extend_from_slice(b"\r\n");
+}
+
+/// How a reply goes to the caller.
+pub(crate) struct Sent {
+    /// How its body is delimited.
+    pub(crate) delimited: Delimited,
+    /// The connection stays.
+    pub(crate) keep_alive: bool,
+    /// How it is compressed.
+    pub(crate) coding: Option<Coding>,
+    /// Another caller might get it compressed otherwise.
+    pub(crate) varies: bool,
 }
 
 /// Writes the head of an endpoint's reply for the caller.
@@ -256,12 +269,18 @@ pub(crate) fn reply_head(
     head: &ResponseHead,
     bytes: &[u8],
     routed: &Routed<'_>,
-    delimited: Delimited,
-    keep_alive: bool,
+    sent: &Sent,
 ) {
     let edits = routed.reply_edits();
+    let Sent { delimited, keep_alive, coding, varies } = *sent;
     put_status_line(out, head.status);
-    reply_fields(out, head, bytes, routed.llm.is_some(), edits);
+    reply_fields(out, head, bytes, routed.llm.is_some(), edits, coding);
+    if let Some(coding) = coding {
+        put_field(out, b"Content-Encoding", coding.as_str().as_bytes());
+    }
+    if varies {
+        put_field(out, b"Vary", b"Accept-Encoding");
+    }
     if let Some(edits) = edits {
         out.extend_from_slice(&edits.put);
     }
@@ -294,13 +313,15 @@ pub(crate) fn put_connection(out: &mut Vec<u8>, version: Version, keep_alive: bo
     }
 }
 
-/// Writes the end-to-end fields of an endpoint's reply, without those that frame its body.
+/// Writes the end-to-end fields of an endpoint's reply, without those that frame its body. `coding`:
+/// how it will be compressed.
 pub(crate) fn reply_fields(
     out: &mut Vec<u8>,
     head: &ResponseHead,
     bytes: &[u8],
     llm: bool,
     edits: Option<&FieldEdits>,
+    coding: Option<Coding>,
 ) {
     for field in head.fields.iter().filter(|field| !field.hop) {
         let name = field.name.of(bytes);
@@ -310,6 +331,13 @@ pub(crate) fn reply_fields(
             FieldId::SetCookie if llm => {}
             _ if llm && name.eq_ignore_ascii_case(b"alt-svc") => {}
             _ if edits.is_some_and(|edits| edits.drops(name)) => {}
+            // Byte ranges and strong validators are of the bytes that the endpoint has.
+            _ if coding.is_some() && name.eq_ignore_ascii_case(b"accept-ranges") => {}
+            _ if coding.is_some() && name.eq_ignore_ascii_case(b"etag") => {
+                let value = field.value.of(bytes);
+                let weak: &[u8] = if value.starts_with(b"W/") { b"" } else { b"W/" };
+                put_field(out, name, &[weak, value].concat());
+            }
             _ => put_field(out, name, field.value.of(bytes)),
         }
     }

@@ -1,5 +1,6 @@
 //! One attempt: the request to the endpoint, its reply to the caller, both as they come.
 
+pub(crate) mod encode;
 pub(crate) mod hedge;
 mod http2;
 mod receive;
@@ -132,6 +133,8 @@ struct ReplyBody {
     /// Nothing of the body has come yet.
     first: bool,
     observed: Option<Box<Observed>>,
+    /// Compresses it.
+    encoder: Option<Box<encode::Encoder>>,
     /// What may be the beginning of the provider's key, until more has come.
     withheld: Vec<u8>,
 }

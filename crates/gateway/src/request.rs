@@ -271,7 +271,7 @@ impl Request {
     }
 
     /// The fields that are not hop-by-hop, as name, value and identity.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8], &Field)> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8], &Field)> + Clone {
         let bytes = self.bytes();
         let end_to_end = self.head().fields.iter().filter(|field| !field.hop);
         end_to_end.map(move |field| (field.name.of(bytes), field.value.of(bytes), field))

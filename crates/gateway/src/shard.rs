@@ -63,6 +63,8 @@ pub(crate) struct Shard {
     pub(crate) endpoint_queues: EndpointQueues,
     /// How shards tell each other of free places.
     pub(crate) gates: Arc<Gates>,
+    /// Replies that are being compressed.
+    pub(crate) encoders: Cell<u32>,
     // An Rc around the Arc: taking the snapshot for a request then costs no atomic operation on a
     // counter that all shards share.
     #[expect(clippy::redundant_allocation)]
@@ -228,6 +230,7 @@ pub(crate) fn run(
         endpoint_queues: EndpointQueues::default(),
         gates,
         snapshot: RefCell::new(Rc::new(snapshot)),
+        encoders: Cell::default(),
         random: Cell::new(seed),
         tasks: Cell::new(0),
         log_lines: Cell::default(),

@@ -1,7 +1,7 @@
 //! From what operators wrote to what the data plane reads.
 
-mod health;
 mod edge;
+mod health;
 mod listener;
 mod llm;
 mod route;

@@ -3,8 +3,8 @@
 mod balancing;
 mod health;
 mod queue;
-mod upstream;
 mod rates;
+mod upstream;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,8 +20,8 @@ use crossbeam_utils::CachePadded;
 
 pub use health::{EndpointHealth, Phase};
 pub use queue::QueueLive;
-pub use upstream::UpstreamLive;
 pub use rates::RateTable;
+pub use upstream::UpstreamLive;
 
 use crate::series::{EndpointCell, ModelCell, PerShard, RouteCell, ShardCell, TcpCell};
 use crate::tls::TlsKept;

@@ -237,6 +237,8 @@ pub struct ShardCell {
     pub spliced_bytes: Counter,
     /// Heartbeats written into silent streams.
     pub heartbeats: Counter,
+    /// Replies compressed on their way.
+    pub compressed: Counter,
     /// Client connections that speak HTTP/2, now.
     pub h2_connections: Gauge,
     /// Their streams, now.

@@ -228,6 +228,27 @@ impl Connection {
         }
     }
 
+    /// The pieces of a chunked body as they come. Its head is the next to be read.
+    pub fn chunks(&mut self) -> impl Iterator<Item = Vec<u8>> {
+        assert!(self.until_seen(b"\r\n\r\n"), "no head");
+        let end = self.read.windows(4).position(|window| window == b"\r\n\r\n");
+        self.read.drain(..end.map_or(0, |end| end + 4));
+        let mut decoder = ChunkedDecoder::default();
+        std::iter::from_fn(move || {
+            loop {
+                let decoded = decoder.decode(&mut self.read).expect("sound chunks");
+                let piece = self.read[decoded.data].to_vec();
+                self.read.drain(..decoded.consumed);
+                if !piece.is_empty() {
+                    return Some(piece);
+                }
+                if decoded.done || !self.more() {
+                    return None;
+                }
+            }
+        })
+    }
+
     /// Reads one reply to a request that is not HEAD.
     pub fn reply(&mut self) -> Reply {
         self.reply_to(Method::Get)

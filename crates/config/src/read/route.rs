@@ -2,8 +2,8 @@
 
 use indexmap::IndexMap;
 
-use super::health;
 use super::edge;
+use super::health;
 use crate::model::{
     HeaderEdits, Mirror, Redirect, Rewrite, Route, RouteTimeouts, Share, StaticReply,
     all_of_a_mirror, permanent_redirect,

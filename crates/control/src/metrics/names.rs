@@ -107,6 +107,8 @@ pub(super) const PANICS: Metric = counter(
 );
 pub(super) const HEARTBEATS: Metric =
     counter("tidegate_heartbeats_total", &[], "Heartbeats written into silent event streams.");
+pub(super) const COMPRESSED: Metric =
+    counter("tidegate_compressed_total", &[], "Replies compressed on their way to the caller.");
 pub(super) const MIRRORED: Metric = counter(
     "tidegate_mirrored_total",
     &["result"],
@@ -329,6 +331,7 @@ pub(super) const ALL: [&Metric; 70] = [
     &HEDGES_WON,
     &PANICS,
     &HEARTBEATS,
+    &COMPRESSED,
     &H2_CONNECTIONS,
     &H2_STREAMS_OPEN,
     &H2_STREAMS,

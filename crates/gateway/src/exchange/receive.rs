@@ -13,11 +13,12 @@ use tidegate_wire::http1::head::{
     FieldId, HeadLimits, ResponseFraming, ResponseHead, parse_response,
 };
 
+use super::encode;
 use super::upgrade::SWITCHED;
 use super::{Attempt, Inward, Parties, ReplyBody, Stage};
 use crate::buffer::Scratch;
 use crate::client::Delimited;
-use crate::compose;
+use crate::compose::{self, Sent};
 use crate::error::{Cause, ErrorReply, ProxyError, Repeatable};
 use crate::observe::{Observed, mask_key, mask_pieces};
 use crate::upstream::Leg;
@@ -144,6 +145,7 @@ impl Attempt<'_> {
             keep_alive: head.keep_alive,
             first: true,
             observed: None,
+            encoder: None,
             withheld: Vec::new(),
         };
         let (Some(call), true) = (llm, head.status >= 400) else {
@@ -168,26 +170,32 @@ impl Attempt<'_> {
                 }
             } else {
                 let request = &*parties.request;
-                let framing = compose::delimited(head.framing, request, llm.is_some() && events);
-                let keep = keeps(parties, framing);
+                let choice = encode::of_reply(parties, head, bytes, events);
+                // How long it becomes is not known beforehand.
+                let inward = choice.coding().map_or(head.framing, |_| ResponseFraming::Chunked);
+                let delimited = compose::delimited(inward, request, llm.is_some() && events);
+                let keep_alive = keeps(parties, delimited);
                 let start = composed.len();
-                compose::reply_head(composed, request, head, bytes, parties.routed, framing, keep);
+                let sent =
+                    Sent { delimited, keep_alive, coding: choice.coding(), varies: choice.varies };
+                compose::reply_head(composed, request, head, bytes, parties.routed, &sent);
+                body.encoder = choice.encoder;
                 if llm.is_some() {
                     mask_key(provider, composed.get_mut(start..).unwrap_or_default());
                 }
-                parties.client.reply.framing = framing;
+                parties.client.reply.framing = delimited;
                 parties.client.reply.head_sent = true;
                 // Only a stream that we can read can be continued by another, or told of an error.
                 let readable = body.observed.is_some() && events;
-                parties.client.reply.stream_head = readable && framing.is_open_ended();
-                parties.client.reply.close |= !keep;
+                parties.client.reply.stream_head = readable && delimited.is_open_ended();
+                parties.client.reply.close |= !keep_alive;
                 parties.record.status = head.status;
             }
             self.stage = Stage::Body(body);
             return Ok(());
         };
         let mut fields = Vec::with_capacity(256);
-        compose::reply_fields(&mut fields, head, bytes, true, None);
+        compose::reply_fields(&mut fields, head, bytes, true, None, None);
         mask_key(provider, &mut fields);
         let retry_after = head
             .field(FieldId::RetryAfter)
@@ -297,7 +305,14 @@ impl Attempt<'_> {
                 }
             }
         }
-        let fresh = data.get(..fresh).unwrap_or_default();
+        let mut fresh = data.get(..fresh).unwrap_or_default();
+        let encoded;
+        if let Some(encoder) = &mut body.encoder {
+            encoded = encoder
+                .encode([&held, fresh, &leftover], ended)
+                .map_err(|error| ProxyError::io(Reason::Internal, error))?;
+            (held, fresh, leftover) = (Vec::new(), &encoded[..], Vec::new());
+        }
         let size = held.len() + fresh.len() + leftover.len();
         let client = &mut *parties.client;
         client.reply.content_sent |= size > 0;

@@ -7,6 +7,7 @@
 mod admin;
 mod bad_input;
 mod balance;
+mod edge;
 mod egress;
 mod endpoint_protocols;
 mod env_start;
