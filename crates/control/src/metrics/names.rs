@@ -315,7 +315,7 @@ pub(super) const UPTIME: Metric =
 
 /// All of them, in the order of the page.
 #[cfg(test)]
-pub(super) const ALL: [&Metric; 70] = [
+pub(super) const ALL: [&Metric; 71] = [
     &REQUESTS,
     &REQUEST_DURATION,
     &REPLY_BYTES,

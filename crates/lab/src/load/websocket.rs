@@ -70,10 +70,12 @@ pub(super) async fn upgraded(stream: &mut Stream) -> Result<(), Failure> {
             return Err(if answer.is_empty() { Failure::Closed } else { Failure::Cut });
         }
         answer.extend_from_slice(piece.get(..read).unwrap_or_default());
-        // Nobody speaks before we do: the head's end is the end of what there is.
-        if answer.ends_with(b"\r\n\r\n") {
+        if answer.windows(4).any(|four| four == b"\r\n\r\n") {
+            // Nobody speaks before we do: behind the head of a 101 there is nothing yet.
             let text = String::from_utf8_lossy(&answer);
-            let agreed = text.starts_with("HTTP/1.1 101") && text.contains(ACCEPT);
+            let agreed = text.starts_with("HTTP/1.1 101")
+                && text.contains(ACCEPT)
+                && text.ends_with("\r\n\r\n");
             return if agreed { Ok(()) } else { Err(Failure::BadReply) };
         }
         if answer.len() > UPGRADE_MAX {

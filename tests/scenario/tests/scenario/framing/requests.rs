@@ -414,17 +414,17 @@ fn connection_cannot_nominate_the_fields_that_the_gateway_sets() {
 }
 
 #[test]
-fn an_upgrade_is_not_tunnelled_and_early_bytes_stay_here() {
+fn an_upgrade_to_another_protocol_is_not_tunnelled_and_early_bytes_stay_here() {
     let origin = Origin::start(|_| {
         tidegate_scenario::origin::Answer::keep(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
         )
     });
     let gateway = before(&origin);
     let said = all_that_comes(
         &gateway,
         "upgrade",
-        b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\r\n",
+        b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade, close\r\n\r\n",
     );
     assert!(said.starts_with("HTTP/1.1 502 "), "{said}");
     let seen = until("the origin is asked", || origin.requests().into_iter().next());
