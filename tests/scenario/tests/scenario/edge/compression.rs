@@ -30,7 +30,7 @@ fn decoded(coding: &str, bytes: &[u8]) -> String {
         "gzip" => flate2::read::GzDecoder::new(bytes).read_to_end(&mut out),
         "br" => brotli::Decompressor::new(bytes, 4096).read_to_end(&mut out),
         "zstd" => zstd::stream::read::Decoder::new(bytes).unwrap().read_to_end(&mut out),
-        _ => { bytes }.read_to_end(&mut out),
+        _ => (&mut &bytes[..]).read_to_end(&mut out),
     };
     String::from_utf8(out).unwrap()
 }
