@@ -635,3 +635,31 @@ routes: [{ upstream: app }]
     t.yaml:6:11: upstreams.app.zone: no endpoint stands in this zone
     "#);
 }
+
+#[test]
+fn what_stands_before_a_route_is_looked_at() {
+    let text = report(
+        "upstreams: { app: { endpoints: [http://127.0.0.1:1] } }\n\
+         listeners: [{ bind: 127.0.0.1:1, real_ip_header: X-Real-IP }]\n\
+         routes:\n\
+         - { upstream: app, access: { allow: [10.0.0.0/8, nowhere] } }\n\
+         - { path: /a, upstream: app, rate_limit: { requests: 0, per: 1s, by: ip } }\n\
+         - { path: /b, upstream: app, rate_limit: { requests: 1000, per: 1ms, burst: 0 } }\n\
+         - { path: /c, upstream: app, rate_limit: { requests: 1 } }\n\
+         - { path: /d, upstream: app, compress: [gzip, deflate, gzip] }\n\
+         - { path: /e, reply: { body: a }, compress: [br] }\n",
+    );
+    for expected in [
+        "listeners[0].real_ip_header: needs `trusted_proxies`",
+        "routes[0].access.allow[1]: this is neither",
+        "routes[1].rate_limit.requests: 0 is outside 1 to 1000000",
+        "routes[1].rate_limit.by: ",
+        "routes[2].rate_limit.requests: is more than 100000 a second",
+        "routes[2].rate_limit.burst: 0 is outside 1 to 1000000",
+        "routes[3].rate_limit.per: is missing",
+        "routes[4].compress[1]: \"deflate\" is none of zstd, br, gzip",
+        "routes[5].compress: has no meaning here",
+    ] {
+        assert!(text.contains(expected), "{expected}\nin\n{text}");
+    }
+}
