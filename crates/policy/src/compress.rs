@@ -31,6 +31,7 @@ pub const LENGTH_MIN: u64 = 1024;
 /// The coding for a reply: of `offered` the one that the caller wants most, the first of equal ones.
 /// `accept`: the values of the request's Accept-Encoding lines. None: the reply goes as it is, which
 /// also holds where the caller would rather have that.
+#[allow(clippy::needless_pass_by_value)] // an iterator is a cursor: it is cloned, not consumed
 pub fn choose<'v>(
     offered: &[Coding],
     accept: impl Iterator<Item = &'v [u8]> + Clone,

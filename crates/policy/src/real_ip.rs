@@ -154,7 +154,7 @@ mod tests {
         fn a_caller_cannot_choose_its_address(written in "[ -~]{0,60}", hops in 0_usize..5) {
             let mut line = format!("{written}, 1.1.1.1");
             for hop in 0..hops {
-                line.push_str(&format!(", 10.0.0.{hop}"));
+                line.extend([", 10.0.0.", &hop.to_string()]);
             }
             prop_assert_eq!(told(Form::List, "10.9.9.9", &[&line]), "1.1.1.1");
         }

@@ -166,7 +166,7 @@ impl Stream {
             Coding::Brotli => {
                 let params = BrotliEncoderParams {
                     quality: BROTLI_LEVEL,
-                    lgwin: WINDOW_LOG as i32,
+                    lgwin: WINDOW_LOG.cast_signed(),
                     ..BrotliEncoderParams::default()
                 };
                 let writer = CompressorWriter::with_params(Vec::new(), BROTLI_BUFFER, &params);

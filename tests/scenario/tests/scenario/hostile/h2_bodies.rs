@@ -15,7 +15,7 @@ fn posted(fields: &[(&str, &str)], pieces: &[&[u8]]) -> Vec<u8> {
 }
 
 /// A POST that announces this length.
-fn length<'l>(length: &'l str, pieces: &[&[u8]]) -> Vec<u8> {
+fn length(length: &str, pieces: &[&[u8]]) -> Vec<u8> {
     posted(&[("content-length", length)], pieces)
 }
 

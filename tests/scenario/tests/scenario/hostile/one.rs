@@ -132,10 +132,14 @@ fn told(stage: &Stage, row: &Row, pace: Pace) -> Result<(), String> {
     let mut connection = Connection::open(stage.gateway.address);
     let behind = if row.ends { &[] } else { BEHIND };
     match pace {
-        Pace::AtOnce => drop(connection.send(&[&row.bytes, behind].concat())),
+        Pace::AtOnce => {
+            connection.send(&[&row.bytes, behind].concat());
+        }
         Pace::InCrumbs => {
             let size = row.bytes.len() / 64 + 1;
-            row.bytes.chunks(size).for_each(|crumb| drop(connection.send(crumb)));
+            for crumb in row.bytes.chunks(size) {
+                connection.send(crumb);
+            }
             connection.send(behind);
         }
     }
