@@ -73,7 +73,7 @@ pub(crate) struct ServeOptions {
 pub(crate) struct ExplainOptions {
     /// The method
     pub(crate) method: String,
-    /// A URL such as https://app.example.com/api/x, or a path
+    /// A whole URL with scheme and host, or a path
     pub(crate) url: String,
     /// Where the request comes from
     #[arg(long, value_name = "IP")]
