@@ -127,7 +127,6 @@ def test_config(blocks, folder):
     for block in blocks:
         if block["language"] == "yaml":
             (pathlib.Path(folder) / "tidegate.yaml").write_text(block["code"], encoding="utf-8")
-    for block in blocks:
         if block["language"] == "sh":
             expect(block, run(block["code"], folder, variables))
             print(f"ran: {first_line(block)}")
