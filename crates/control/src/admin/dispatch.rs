@@ -79,6 +79,12 @@ impl Call {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Every query parameter of that name.
+    pub(super) fn parameters(&self, name: &str) -> Vec<String> {
+        let wanted = self.query.iter().filter(|(key, _)| key == name);
+        wanted.map(|(_, value)| value.clone()).collect()
+    }
+
     /// A text of the body, or the query parameter of that name.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.body.get(name).and_then(Value::as_str).or_else(|| self.parameter(name))
@@ -189,6 +195,7 @@ async fn operate(admin: &Admin, operation: Operation, call: &Call) -> Outcome {
         Operation::Upstreams => show::upstreams(admin),
         Operation::Endpoints => show::endpoints(admin, call),
         Operation::Snapshot => show::snapshot(admin),
+        Operation::Explain => show::explain(admin, call),
         Operation::Audit => show::audit(admin, call),
         Operation::OpenApi => Outcome::ok(&openapi::document()),
         Operation::MergeDocument => changes::document(admin, call).await,

@@ -32,6 +32,7 @@ pub(super) enum Operation {
     Undrain,
     Weight,
     Snapshot,
+    Explain,
     Audit,
     OpenApi,
 }
@@ -81,7 +82,7 @@ const fn operate(
 }
 
 /// Everything, in the order of the documentation.
-pub(super) const TABLE: [Resource; 28] = [
+pub(super) const TABLE: [Resource; 29] = [
     get("/metrics", Operation::Metrics, "Metrics in the Prometheus text format"),
     get("/health", Operation::Health, "Whether the process serves or drains"),
     get("/api/monitor/health", Operation::MonitorHealth, "Tasks and memory of the process"),
@@ -202,6 +203,19 @@ pub(super) const TABLE: [Resource; 28] = [
         r#"{"upstream":"app","endpoint":"http://127.0.0.1:8081","weight":2}"#,
     ),
     get("/api/v1/snapshot", Operation::Snapshot, "What is in force and how full the process is"),
+    Resource {
+        query: &[
+            ("url", "the request's URL, or a path; required"),
+            ("method", "its method; GET"),
+            ("from", "the caller's address"),
+            ("header", "a field, \"Name: value\"; may be repeated"),
+        ],
+        ..get(
+            "/api/v1/explain",
+            Operation::Explain,
+            "Where a request goes now and why: routes, upstream, endpoints and their scores",
+        )
+    },
     Resource {
         query: &[("limit", "entries at most, the newest first; 100")],
         ..get("/api/v1/audit", Operation::Audit, "Who changed what, and who was refused")

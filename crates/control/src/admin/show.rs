@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use tidegate_config::{masked_json, speedmimi};
+use tidegate_snapshot::Question;
 use tidegate_snapshot::live::EndpointLive;
 use tidegate_snapshot::series::{Counter, EndpointCell};
 
@@ -151,6 +152,24 @@ fn state_of(admin: &Admin, live: &Arc<EndpointLive>) -> Value {
         "failures": sum(&|cell| cell.failures.iter().map(Counter::value).sum()),
         "report": admin.reports.of(live.id).map(|report| report.performance),
     })
+}
+
+/// `GET /api/v1/explain`: the way of a request through what is in force now.
+pub(super) fn explain(admin: &Admin, call: &Call) -> Outcome {
+    let Some(url) = call.parameter("url") else {
+        return Outcome::bad("Name the request's URL in the parameter url.");
+    };
+    let Ok(from) = call.parameter("from").map(str::parse).transpose() else {
+        return Outcome::bad("The parameter from is not an IP address.");
+    };
+    let method = call.parameter("method").unwrap_or("GET");
+    let question = match Question::parse(method, url, from, &call.parameters("header")) {
+        Ok(question) => question,
+        Err(error) => return Outcome::bad(&error.to_string()),
+    };
+    let snapshot = admin.shared.snapshot.load_full();
+    let told = tidegate_snapshot::explain(&snapshot, &question, admin.shared.live.now_ms());
+    Outcome::ok(&json!(told))
 }
 
 /// `GET /api/v1/snapshot`.

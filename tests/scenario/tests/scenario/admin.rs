@@ -191,3 +191,21 @@ fn an_imported_configuration_passes_its_check() {
         .unwrap();
     assert!(checked.status.success(), "{checked:?}");
 }
+
+#[test]
+fn explain_tells_what_is_in_force_and_who_is_left_out() {
+    let origin = Origin::plain();
+    let gateway = Gateway::start(&configuration(origin.address));
+    let asked = "/api/v1/explain?url=http://any.example/x&from=192.0.2.7";
+    let told = gateway.admin(asked).json();
+    let endpoint = &told["upstreams"][0]["endpoints"][0];
+    assert_eq!(endpoint["candidate"], true, "{told}");
+    let body = format!(r#"{{"upstream":"default","endpoint":"http://{}"}}"#, origin.address);
+    changed(&gateway, "POST", "/api/v1/endpoints/drain", &body);
+    let told = gateway.admin(asked).json();
+    let endpoint = &told["upstreams"][0]["endpoints"][0];
+    assert_eq!(endpoint["candidate"], false, "{told}");
+    assert!(endpoint["why_not"].to_string().contains("drain"), "{told}");
+    assert_eq!(gateway.admin("/api/v1/explain").status, 400);
+    assert_eq!(gateway.admin("/api/v1/explain?url=nowhere").status, 400);
+}
