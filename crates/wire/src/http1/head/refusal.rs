@@ -98,6 +98,10 @@ fn version_fault(version: &[u8], malformed: HeadError) -> Option<HeadError> {
         [b'H', b'T', b'T', b'P', b'/', major] if major.is_ascii_digit() => {
             Some(HeadError::UnsupportedVersion)
         }
+        // The beginning of such a version: the answer must not depend on how the bytes come.
+        [b'H', b'T', b'T', b'P', b'/', b'0' | b'2'..=b'9', b'.'] => {
+            Some(HeadError::UnsupportedVersion)
+        }
         _ => Some(malformed),
     }
 }
