@@ -663,3 +663,65 @@ fn what_stands_before_a_route_is_looked_at() {
         assert!(text.contains(expected), "{expected}\nin\n{text}");
     }
 }
+
+#[test]
+fn bad_tcp_listeners_are_reported() {
+    insta::assert_snapshot!(report("\
+listeners:
+  - { bind: 127.0.0.1:1, protocol: tcp }
+  - { bind: 127.0.0.1:2, protocol: tcp, upstream: dbb }
+  - { bind: 127.0.0.1:3, upstream: db, sni: { a.example: db } }
+  - bind: 127.0.0.1:4
+    protocol: tcp
+    sni: { 127.0.0.1: db, \"[::1]\": db, \"a b.example\": db, \"a.*.example\": db, a.example: bd, A.example: db, \"*.example\": db, b.example: db, B.example: db }
+  - { bind: 127.0.0.1:5, protocol: tcp, tls: [{ cert: a.pem, key: a.key }], sni: { a.example: db } }
+upstreams:
+  db: { endpoints: [tcp://127.0.0.1:5432] }
+"), @r#"
+    t.yaml:2:5: listeners[0]: leads nowhere: name an upstream, or upstreams by sni
+    t.yaml:3:51: listeners[1].upstream: no upstream is named "dbb"; did you mean "db"?
+    t.yaml:4:36: listeners[2].upstream: is for protocol: tcp; requests are led by routes
+    t.yaml:4:45: listeners[2].sni: is for protocol: tcp; requests are led by routes
+    t.yaml:7:23: listeners[3].sni.127.0.0.1: must be a name: callers send no server name for an address
+    t.yaml:7:36: listeners[3].sni.[::1]: must be a name: callers send no server name for an address
+    t.yaml:7:55: listeners[3].sni.a b.example: must be a host name or an IP address
+    t.yaml:7:74: listeners[3].sni.a.*.example: must be one host name or *. and a domain: leave it out to match any host
+    t.yaml:7:89: listeners[3].sni.a.example: no upstream is named "bd"; did you mean "db"?
+    t.yaml:7:151: listeners[3].sni.B.example: the same server name as listeners[3].sni.b.example
+    t.yaml:8:82: listeners[4].sni: is for TLS that is passed on: leave out tls, or sni
+    "#);
+}
+
+#[test]
+fn endpoints_that_no_request_can_be_sent_to_are_reported() {
+    insta::assert_snapshot!(report("\
+listeners: [{ bind: 127.0.0.1:1 }, { bind: 127.0.0.1:2, protocol: tcp, upstream: bad }]
+upstreams:
+  app: { endpoints: [http://127.0.0.1:1] }
+  db: { endpoints: [http://127.0.0.1:2, tls://127.0.0.1:3] }
+  bad: { endpoints: [tcp://127.0.0.1, tcp://127.0.0.1:4/x, tls://u:p@127.0.0.1:5, tcp://127.0.0.1:6] }
+routes:
+  - { path: /, upstream: db }
+  - { path: /s, split: [{ upstream: app }, { upstream: db }] }
+  - { path: /m, upstream: app, mirror: { upstream: db } }
+"), @r"
+    t.yaml:5:22: upstreams.bad.endpoints[0]: a tcp:// or tls:// address needs its port, such as tcp://127.0.0.1:5432
+    t.yaml:5:39: upstreams.bad.endpoints[1]: an endpoint has no path: the request's own path is sent
+    t.yaml:5:60: upstreams.bad.endpoints[2]: an address holds no user or password: keys belong into api_key
+    t.yaml:7:26: routes[0].upstream: has an endpoint with tcp:// or tls://, which only listeners with protocol: tcp can use
+    t.yaml:8:56: routes[1].split[1].upstream: has an endpoint with tcp:// or tls://, which only listeners with protocol: tcp can use
+    t.yaml:9:52: routes[2].mirror.upstream: has an endpoint with tcp:// or tls://, which only listeners with protocol: tcp can use
+    ");
+}
+
+#[test]
+fn a_tcp_listener_needs_no_route() {
+    let listener = |to: &str| {
+        report(&format!(
+            "listeners: [{{ bind: 127.0.0.1:1, protocol: tcp, {to} }}]\n\
+             upstreams: {{ db: {{ endpoints: [tls://127.0.0.1:5432] }} }}\n"
+        ))
+    };
+    assert_eq!(listener("upstream: db"), "");
+    assert_eq!(listener("sni: { \"*.example\": db }"), "");
+}

@@ -2,7 +2,7 @@
 
 use super::Check;
 use super::route::host_problem;
-use crate::model::{Config, Listener, Protocol};
+use crate::model::{Config, Endpoint, Listener, Protocol, Route};
 use crate::problem::quote;
 use crate::reader::below;
 use crate::suggest::nearest;
@@ -22,22 +22,30 @@ pub(super) fn listeners(check: &mut Check, config: &Config) {
         }
     }
     for (index, route) in config.routes.iter().enumerate() {
-        let endpoints = route
-            .upstream
-            .as_ref()
-            .and_then(|name| config.upstreams.get(name))
-            .map_or(&[][..], |upstream| &upstream.endpoints);
-        if endpoints.iter().any(|endpoint| is_raw(&endpoint.url)) {
-            check.problem(
-                &format!("routes[{index}].upstream"),
-                "has an endpoint with tcp:// or tls://, which only listeners with protocol: tcp can use",
-            );
+        for (key, name) in named_upstreams(route) {
+            let upstream = config.upstreams.get(name);
+            if upstream.is_some_and(|upstream| upstream.endpoints.iter().any(is_raw)) {
+                check.problem(
+                    &format!("routes[{index}].{key}"),
+                    "has an endpoint with tcp:// or tls://, which only listeners with protocol: tcp can use",
+                );
+            }
         }
     }
 }
 
-fn is_raw(url: &str) -> bool {
-    url.starts_with("tcp://") || url.starts_with("tls://")
+/// Every upstream that a route names, and the field that names it.
+fn named_upstreams(route: &Route) -> impl Iterator<Item = (String, &str)> {
+    let one = route.upstream.iter().map(|name| ("upstream".to_owned(), name.as_str()));
+    let split = route.split.iter().enumerate();
+    let split = split.map(|(at, share)| (format!("split[{at}].upstream"), share.upstream.as_str()));
+    let mirror = route.mirror.iter();
+    let mirror = mirror.map(|mirror| ("mirror.upstream".to_owned(), mirror.upstream.as_str()));
+    one.chain(split).chain(mirror)
+}
+
+fn is_raw(endpoint: &Endpoint) -> bool {
+    endpoint.url.starts_with("tcp://") || endpoint.url.starts_with("tls://")
 }
 
 fn http(check: &mut Check, path: &str, listener: &Listener) {
