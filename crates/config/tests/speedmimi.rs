@@ -269,3 +269,71 @@ fn backends_are_added_updated_and_removed() {
         assert!(change(wrong.clone()).is_err(), "{wrong:?}");
     }
 }
+
+/// Three upstreams: one of them only in a split, one only as a mirror.
+const SHARED: &str = "\
+upstreams:
+  old: { endpoints: [http://127.0.0.1:1], balance: ip_hash }
+  new: { endpoints: [http://127.0.0.1:2] }
+  copy: { endpoints: [http://127.0.0.1:3] }
+admin: { token: \"${TIDEGATE_ADMIN_TOKEN}\" }
+routes:
+  - name: shared
+    split: [{ upstream: new, weight: 10 }, { upstream: old, weight: 90 }]
+    mirror: { upstream: copy, percent: 5 }
+";
+
+#[test]
+fn a_split_is_shown_by_its_greatest_share_and_comes_back_unchanged() {
+    let shown = view(&config(SHARED));
+    insta::assert_snapshot!(shown["routing"]["shared"], @r#"{"load_balancer":"ip_hash","mirror":{"percent":5,"upstream":"copy"},"path":"/","protocols":{"http":"ip_hash","https":"ip_hash","sse":"ip_hash","websocket":"ip_hash"},"split":[{"upstream":"new","weight":10},{"upstream":"old","weight":90}],"upstream":"old"}"#);
+    assert_eq!(put(SHARED, &shown).1, SHARED);
+    let path = json!({ "routing": { "shared": { "path": "/x/" } } });
+    let route = put(SHARED, &path).0.routes.remove(0);
+    assert_eq!((route.path.as_str(), route.split.len()), ("/x/", 2));
+    assert!(route.mirror.is_some());
+}
+
+#[test]
+fn a_rule_that_names_another_upstream_ends_its_split() {
+    let document = json!({ "routing": { "shared": { "upstream": "new" } } });
+    let warnings = patch(&config(SHARED), &document).unwrap().warnings;
+    assert!(warnings.iter().any(|(path, _)| path == "routing.shared.upstream"), "{warnings:?}");
+    let route = put(SHARED, &document).0.routes.remove(0);
+    assert_eq!((route.upstream.as_deref(), route.split.len()), (Some("new"), 0));
+    assert!(route.mirror.is_some());
+    for key in ["split", "mirror"] {
+        let document = json!({ "routing": { "shared": { key: null } } });
+        let problems = patch(&config(SHARED), &document).unwrap_err();
+        assert_eq!(problems[0].0, format!("routing.shared.{key}"));
+    }
+}
+
+#[test]
+fn an_upstream_that_a_split_or_a_mirror_uses_cannot_be_removed() {
+    for name in ["old", "new", "copy"] {
+        let removed = json!({ "backends": { name: null } });
+        let problems = patch(&config(SHARED), &removed).unwrap_err();
+        assert_eq!(
+            problems,
+            [(format!("backends.{name}"), "cannot go: the route shared leads there".to_owned())]
+        );
+    }
+    let (after, _) = put(
+        SHARED,
+        &json!({ "backends": { "copy": null, "old": null }, "routing": {
+            "shared": null, "all": { "path": "/", "upstream": "new" },
+        } }),
+    );
+    assert_eq!(after.upstreams.len(), 1);
+}
+
+#[test]
+fn balancing_changed_by_a_split_s_rule_is_that_of_the_upstream_shown() {
+    let document = json!({ "routing": { "shared": { "load_balancer": "weight" } } });
+    let warnings = patch(&config(SHARED), &document).unwrap().warnings;
+    assert!(warnings.iter().any(|(_, text)| text.contains("old alone")), "{warnings:?}");
+    let config = put(SHARED, &document).0;
+    assert_eq!(config.upstreams["old"].balance.http, Algorithm::WeightedRoundRobin);
+    assert_eq!(config.upstreams["new"].balance.http, Algorithm::RoundRobin);
+}

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::value::Notes;
-use super::view::{route_id, view};
+use super::view::{SHOWN_ONLY, route_id, view};
 use super::{SECTIONS, algorithm, backend};
 use crate::mask::masked_json;
-use crate::model::Config;
+use crate::model::{Config, Route};
 
 /// What a document of SpeedMimi's means here.
 #[derive(Clone, Debug)]
@@ -59,6 +59,7 @@ pub fn patch(config: &Config, document: &Value) -> Result<Patched, Vec<(String, 
     change.server();
     change.backends();
     change.routing();
+    change.removals();
     change.grpc();
     if !change.notes.problems.is_empty() {
         return Err(change.notes.problems);
@@ -258,6 +259,16 @@ impl Change<'_> {
                             changed = true;
                         }
                     }
+                    let path = format!("routing.{id}");
+                    if !route.split.is_empty() && rule.get("upstream") != before.get("upstream") {
+                        shown["split"] = json!([]);
+                        let message = "takes all that the split of this route has shared out";
+                        self.notes.warning(&format!("{path}.upstream"), message);
+                    }
+                    for key in SHOWN_ONLY.iter().filter(|key| rule.get(key) != before.get(key)) {
+                        let message = format!("is only shown here: change {key} in `routes`");
+                        self.notes.problem(&format!("{path}.{key}"), message);
+                    }
                     routes.push(shown);
                     self.balance(&id, rule, Some(before));
                 }
@@ -285,11 +296,37 @@ impl Change<'_> {
         }
     }
 
+    /// An upstream that goes while a route leads to it: alone, in a split or as a mirror.
+    fn removals(&mut self) {
+        // Who writes the routes in our own words hears from the check.
+        if self.document.get("routes").is_some() {
+            return;
+        }
+        let gone = |(name, section): (&String, &Value)| section.is_null().then(|| name.clone());
+        let upstreams = self.patch.get("upstreams").and_then(Value::as_object);
+        let removed: Vec<String> = upstreams.into_iter().flatten().filter_map(gone).collect();
+        let routes = self.patch.get("routes").unwrap_or(&self.ours["routes"]);
+        let routes = routes.as_array().cloned().unwrap_or_default();
+        for name in removed {
+            let leads_there = |route: &&Value| {
+                let shares = route["split"].as_array().into_iter().flatten();
+                let places = [&route["upstream"], &route["mirror"]["upstream"]];
+                places.into_iter().chain(shares.map(|s| &s["upstream"])).any(|to| *to == *name)
+            };
+            if let Some(route) = routes.iter().find(leads_there) {
+                let id = route["name"].as_str().or(route["path"].as_str()).unwrap_or_default();
+                let message = format!("cannot go: the route {id} leads there");
+                self.notes.problem(&format!("backends.{name}"), message);
+            }
+        }
+    }
+
     /// What a rule says of balancing, put into its upstream. `load_balancer` is for the kinds of
     /// traffic that `protocols` does not name; when it changes, so do those that followed it.
     fn balance(&mut self, id: &str, rule: &Value, before: Option<&Value>) {
         let path = format!("routing.{id}");
-        self.notes.known(rule, &path, &["path", "upstream", "load_balancer", "protocols"]);
+        let keys = ["path", "upstream", "load_balancer", "protocols", "split", "mirror"];
+        self.notes.known(rule, &path, &keys);
         let Some(upstream) = rule.get("upstream").and_then(Value::as_str) else { return };
         let named = self.document.pointer(&format!("/routing/{id}/protocols"));
         let named =
@@ -325,10 +362,13 @@ impl Change<'_> {
         if balance.is_empty() || now == Some(&Value::Object(balance.clone())) {
             return;
         }
-        let others =
-            self.config.routes.iter().filter(|r| r.upstream.as_deref() == Some(upstream)).count();
-        if others > 1 {
+        let leads_there = |route: &&Route| route.upstreams().any(|name| name == upstream);
+        if self.config.routes.iter().filter(leads_there).count() > 1 {
             let message = format!("changes how every route to {upstream} is balanced");
+            self.notes.warning(&path, message);
+        }
+        if rule.get("split").is_some_and(|split| before.is_some_and(|b| b["split"] == *split)) {
+            let message = format!("changes {upstream} alone, not the others of the split");
             self.notes.warning(&path, message);
         }
         let mut section = self.patch.get("upstreams").and_then(|u| u.get(upstream)).cloned();

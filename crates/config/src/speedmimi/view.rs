@@ -7,7 +7,7 @@ use crate::mask::masked_json;
 use crate::model::{Config, Route};
 
 /// The sections of SpeedMimi's document that say what `config` says, as far as they can. Routes
-/// that lead elsewhere than to an upstream are not in it.
+/// that lead elsewhere than to upstreams are not in it.
 pub fn view(config: &Config) -> Value {
     let ours = masked_json(config);
     let listener = ours.pointer("/listeners/0").cloned().unwrap_or_default();
@@ -69,27 +69,41 @@ pub fn view(config: &Config) -> Value {
     }
     let mut routing = Map::new();
     for (index, route) in config.routes.iter().enumerate() {
-        let Some(upstream) = route.upstream.as_deref() else { continue };
+        let Some(upstream) = shown_upstream(route) else { continue };
         let Some(balance) = config.upstreams.get(upstream).map(|upstream| upstream.balance) else {
             continue;
         };
         let [http, websocket, sse] = [balance.http, balance.websocket, balance.sse]
             .map(|algorithm| their_algorithm(algorithm.as_str()).to_owned());
-        routing.insert(
-            route_id(index, route),
-            json!({
-                "path": route.path,
-                "upstream": upstream,
-                "load_balancer": http.clone(),
-                "protocols": { "websocket": websocket, "sse": sse, "http": http.clone(), "https": http },
-            }),
-        );
+        let mut rule = json!({
+            "path": route.path,
+            "upstream": upstream,
+            "load_balancer": http.clone(),
+            "protocols": { "websocket": websocket, "sse": sse, "http": http.clone(), "https": http },
+        });
+        for key in SHOWN_ONLY {
+            let ours = ours.pointer(&format!("/routes/{index}/{key}"));
+            if let Some(value) = ours.filter(|value| !value.is_null() && **value != json!([])) {
+                rule[key] = value.clone();
+            }
+        }
+        routing.insert(route_id(index, route), rule);
     }
     if let Some(view) = view.as_object_mut() {
         view.insert("backends".to_owned(), backends.into());
         view.insert("routing".to_owned(), routing.into());
     }
     view
+}
+
+/// What SpeedMimi's rules had no counterpart for; a rule shows it as it stands in our route.
+pub(super) const SHOWN_ONLY: [&str; 2] = ["split", "mirror"];
+
+/// The upstream that a rule of SpeedMimi's can name: of a split the one that gets the most.
+fn shown_upstream(route: &Route) -> Option<&str> {
+    // Of equal ones the first: `max_by_key` would take the last.
+    let most = route.split.iter().rev().max_by_key(|share| share.weight);
+    route.upstream.as_deref().or(most.map(|share| share.upstream.as_str()))
 }
 
 /// What a route is called in SpeedMimi's documents: its name, else its place.
