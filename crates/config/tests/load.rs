@@ -161,24 +161,50 @@ fn the_budget_adds_up_and_says_what_is_short() {
     .unwrap();
     let budget = loaded.budget;
     assert!(budget.files > 1000 + 2 * 100);
-    insta::assert_snapshot!(budget.to_string(), @r#"
-    memory  process                                1 ×  32.0 MiB =   32.0 MiB
-    memory  shards                                 2 ×   2.0 MiB =    4.0 MiB
-    memory  client connections                  1000 ×   1.5 KiB =    1.5 MiB
-    memory  requests in flight                   100 ×   1.0 MiB =  100.4 MiB
-    memory  their bodies, 32 KiB as usual        100 ×  32.0 KiB =    3.1 MiB
-    memory  requests waiting                     500 ×   1.0 KiB =  500.0 KiB
-    files   process                               64
-    files   listeners on every shard               2
-    files   client connections                  1000
-    files   connections to endpoints             200
-    memory needed 141.5 MiB of 64.0 MiB
+    insta::assert_snapshot!(budget.to_string(), @r"
+    memory  process                                 1 ×  32.0 MiB =   32.0 MiB
+    memory  shards                                  2 ×   2.0 MiB =    4.0 MiB
+    memory  client connections, HTTP/2           1000 ×  18.0 KiB =   17.6 MiB
+    memory  requests in flight                    100 ×   1.0 MiB =  100.4 MiB
+    memory  their bodies, 32 KiB as usual         100 ×  32.0 KiB =    3.1 MiB
+    memory  requests waiting                      500 ×   1.0 KiB =  500.0 KiB
+    files   process                                64
+    files   listeners on every shard                2
+    files   client connections                   1000
+    files   connections to endpoints              200
+    memory needed 157.6 MiB of 64.0 MiB
     files  needed 1266
-    "#);
+    ");
     insta::assert_snapshot!(
         loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
-        @"t.yaml:4:53: limits.memory: the other limits can need 141.5 MiB, more than these 64.0 MiB: requests are refused before they are reached"
+        @"t.yaml:4:53: limits.memory: the other limits can need 157.6 MiB, more than these 64.0 MiB: requests are refused before they are reached"
     );
     assert!(budget.file_shortage(1_000_000).is_none());
     insta::assert_snapshot!(budget.file_shortage(1024).unwrap(), @r#"the limits can need 1266 open files, but this process may open 1024: raise it with "ulimit -n 2048" or lower limits.connections"#);
+}
+
+#[test]
+fn the_budget_counts_the_dearest_kind_of_connection_and_the_tables_of_rate_limits() {
+    let lines = |listener: &str, routes: &str| {
+        let text = format!(
+            "upstreams: {{ app: {{ endpoints: [http://127.0.0.1:1] }} }}\n\
+             routes: [{{ upstream: app }}{routes}]\nlisteners: [{listener}]"
+        );
+        let lines = load(&text, "t.yaml", &env).unwrap().budget.lines;
+        let told = |line: &&String| line.contains("memory  client") || line.contains("rate limits");
+        lines.iter().filter(told).cloned().collect::<Vec<_>>().join("\n")
+    };
+    let tls = "tls: [{ cert: a.pem, key: a.key }]";
+    let plain = "{ bind: 127.0.0.1:1, http2: false }";
+    insta::assert_snapshot!(lines(plain, ""), @"memory  client connections                  10000 ×   1.5 KiB =   14.6 MiB");
+    insta::assert_snapshot!(lines("{ bind: 127.0.0.1:1 }", ""), @"memory  client connections, HTTP/2          10000 ×  18.0 KiB =  175.8 MiB");
+    insta::assert_snapshot!(lines(&format!("{{ bind: 127.0.0.1:2, {tls} }}, {plain}"), ""), @"memory  client connections, HTTP/2, TLS     10000 ×  26.0 KiB =  253.9 MiB");
+    let limited = ", { path: /a, upstream: app, rate_limit: { requests: 1, per: 1s } }\
+        , { path: /b, upstream: app, rate_limit: { requests: 1, per: 1s, by: route } }\
+        , { path: /c, upstream: app, rate_limit: { requests: 1, per: 1s, by: \"header:x\" } }";
+    let secure = format!("{plain}, {{ bind: 127.0.0.1:2, http2: false, {tls} }}");
+    insta::assert_snapshot!(lines(&secure, limited), @r"
+    memory  client connections, TLS             10000 ×   9.5 KiB =   92.8 MiB
+    memory  tables of rate limits                   2 × 512.0 KiB =    1.0 MiB
+    ");
 }
