@@ -356,28 +356,3 @@ proptest! {
         }
     }
 }
-
-/// Prints what a pick costs: `cargo test --release -p tidegate-policy pick_cost -- --ignored
-/// --nocapture`.
-#[test]
-#[ignore = "a measurement, not a test"]
-#[allow(clippy::print_stdout, clippy::disallowed_methods)]
-fn pick_cost() {
-    const ROUNDS: u64 = 200_000;
-    for count in [3u64, 64] {
-        let members: Vec<_> = (0..count).map(|i| member(1, i)).collect();
-        let table = table(&members);
-        for algorithm in ALL {
-            let law = Law { maglev: table.as_ref(), ..Law::plain(algorithm) };
-            let began = std::time::Instant::now();
-            let mut sum = 0;
-            for n in 0..ROUNDS {
-                let members = std::hint::black_box(&members);
-                sum += pick(&law, members.len(), &turn(n), |i| members[i]).unwrap_or(0);
-            }
-            std::hint::black_box(sum);
-            let each = began.elapsed().as_nanos() as f64 / ROUNDS as f64;
-            println!("{algorithm:?} of {count}: {each:.0} ns");
-        }
-    }
-}

@@ -312,28 +312,3 @@ proptest! {
         }
     }
 }
-
-/// What a look-up costs, by hand: `cargo test -p tidegate-policy --release -- --ignored cost --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-#[allow(clippy::print_stdout)]
-fn cost() {
-    for count in [3_usize, 30, 1000, 10_000] {
-        let keys: Vec<_> = (0..count)
-            .map(|i| {
-                key(&format!(
-                    "{} /p{i}/",
-                    if i % 2 == 0 { "-".to_owned() } else { format!("h{i}.example") }
-                ))
-            })
-            .collect();
-        let table = RouteTable::build(keys);
-        let path = format!("/p{}/x", (count / 2) & !1);
-        let asked = ask("h1.example", &path);
-        let began = std::time::Instant::now();
-        for _ in 0..1_000_000 {
-            std::hint::black_box(table.find(std::hint::black_box(&asked), &|_| false));
-        }
-        println!("{count} routes: {} ns", began.elapsed().as_nanos() / 1_000_000);
-    }
-}
