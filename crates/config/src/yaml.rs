@@ -351,6 +351,7 @@ fn retry(retry: &Retry) -> Fields {
     add(&mut fields, "delay_max", &retry.delay_max, &default.delay_max, |delay| {
         format_duration(*delay)
     });
+    add_list(&mut fields, "on", retry.on.iter().map(|status| Yaml::Literal(status.to_string())));
     for (key, value, default) in [
         ("budget_percent", retry.budget_percent, default.budget_percent),
         ("budget_min_per_second", retry.budget_min_per_second, default.budget_min_per_second),

@@ -120,7 +120,7 @@ fn numbers_out_of_range_are_reported() {
 shards: 0
 limits: { connections: 0, requests: 4294967296, queue: { size: 2000000, wait: 0s }, memory: 1MiB, head: 1KiB, body: 1TiB, stream_buffer: 0 }
 timeouts: { head: 0s, stream: 25h, heartbeat: 0s }
-retry: { attempts: 11, delay: 10s, budget_percent: 101, cooldown: { failures: 0, period: 0 } }
+retry: { attempts: 11, delay: 10s, on: [500, 503, 503, x], budget_percent: 101, cooldown: { failures: 0, period: 0 } }
 "), @r#"
     t.yaml:3:9: shards: 0 is outside 1 to 1024
     t.yaml:4:24: limits.connections: 0 is outside 1 to 10000000
@@ -135,9 +135,12 @@ retry: { attempts: 11, delay: 10s, budget_percent: 101, cooldown: { failures: 0,
     t.yaml:5:31: timeouts.stream: must be at most 24h
     t.yaml:6:8: retry.delay_max: must not be less than retry.delay
     t.yaml:6:20: retry.attempts: 11 is outside 1 to 10
-    t.yaml:6:52: retry.budget_percent: 101 is outside 0 to 100
-    t.yaml:6:79: retry.cooldown.failures: 0 is outside 1 to 1000
-    t.yaml:6:90: retry.cooldown.period: must be more than zero
+    t.yaml:6:41: retry.on[0]: 500 is outside 502 to 504
+    t.yaml:6:51: retry.on[2]: the same status as retry.on[1]
+    t.yaml:6:56: retry.on[3]: "x" is not a whole number
+    t.yaml:6:76: retry.budget_percent: 101 is outside 0 to 100
+    t.yaml:6:103: retry.cooldown.failures: 0 is outside 1 to 1000
+    t.yaml:6:114: retry.cooldown.period: must be more than zero
     "#);
 }
 

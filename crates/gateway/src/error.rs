@@ -67,6 +67,8 @@ pub(crate) struct ErrorReply {
     pub(crate) fields: Vec<u8>,
     /// The body, without the provider's key.
     pub(crate) body: Vec<u8>,
+    /// Of an upstream, not of a provider: it is passed on as any other reply, if it is.
+    pub(crate) plain: bool,
 }
 
 impl ProxyError {
@@ -97,6 +99,11 @@ impl ProxyError {
             Cause::Reply(reply) => reply.retry_after,
             _ => None,
         }
+    }
+
+    /// Is it an upstream's reply, kept back until no other endpoint was left to ask?
+    pub(crate) fn is_passed_on(&self) -> bool {
+        matches!(&self.cause, Cause::Reply(reply) if reply.plain)
     }
 
     /// Does it count against the endpoint's health?

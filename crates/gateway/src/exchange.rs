@@ -3,6 +3,7 @@
 pub(crate) mod encode;
 pub(crate) mod hedge;
 mod http2;
+mod kept;
 mod receive;
 mod send;
 pub(crate) mod upgrade;
@@ -50,6 +51,8 @@ pub(crate) struct Parties<'x, 's> {
     pub(crate) record: &'x mut Record<'s>,
     /// When the exchange began (ms).
     pub(crate) began_ms: u64,
+    /// After this attempt there is no other.
+    pub(crate) last: bool,
     /// The connection to an endpoint that has switched to WebSocket.
     pub(crate) switched: &'x mut Option<Box<Stream>>,
 }
@@ -118,7 +121,7 @@ enum Stage {
     Head,
     /// The body is passed on.
     Body(ReplyBody),
-    /// An error reply is read whole.
+    /// An error reply is read whole, so that another endpoint can be asked.
     Error(ReplyBody, Box<ErrorReply>),
     /// The endpoint has switched to WebSocket, and the caller has been told.
     Switched,
@@ -234,6 +237,10 @@ impl Attempt<'_> {
         let repeatable = match reason {
             Reason::FirstTokenTimeout => Repeatable::Elsewhere,
             Reason::EndpointDrained if again => Repeatable::Elsewhere,
+            // What was kept back is not worth waiting for.
+            Reason::BetweenTokensTimeout if matches!(&self.stage, Stage::Error(_, reply) if reply.plain) => {
+                Repeatable::Elsewhere
+            }
             // Each attempt has its own time: an endpoint that has gone silent fails no GET.
             Reason::RequestTimeout if again && !llm && matches!(self.stage, Stage::Head) => {
                 Repeatable::Elsewhere

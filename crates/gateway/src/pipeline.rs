@@ -115,6 +115,7 @@ async fn answer<'s>(
             call: &call,
             record,
             began_ms,
+            last: attempts.is_last(snapshot),
             switched: &mut switched,
         };
         let outcome = match hedge_ms {

@@ -145,8 +145,14 @@ fn refusal(
             (status, Cow::Owned(body))
         }
     };
-    put_field(&mut out, b"X-Tidegate-Reason", error.kind.as_str().as_bytes());
-    put_number_field(&mut out, b"Content-Length", body.len() as u64);
+    let passed_on = error.is_passed_on();
+    if !passed_on {
+        put_field(&mut out, b"X-Tidegate-Reason", error.kind.as_str().as_bytes());
+    }
+    // Nobody knows how long the body would have been that a HEAD did not get.
+    if !(passed_on && request.method == Method::Head) {
+        put_number_field(&mut out, b"Content-Length", body.len() as u64);
+    }
     put_connection(&mut out, request.version, keep_alive);
     out.extend_from_slice(b"\r\n");
     if request.method != Method::Head {
@@ -267,7 +273,9 @@ pub(crate) async fn tell(
     record: &mut Record<'_>,
     error: &ProxyError,
 ) {
-    record.failed(error.kind);
+    if !error.is_passed_on() {
+        record.failed(error.kind);
+    }
     if matches!(error.kind, Reason::ClientGone | Reason::WriteStall) {
         client.reply.close = true;
         client.reply.broken = true;

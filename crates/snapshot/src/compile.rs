@@ -152,6 +152,7 @@ pub fn compile(
             delay: config.retry.delay,
             delay_max: config.retry.delay_max,
         },
+        retry_on: config.retry.on.iter().filter_map(|s| u16::try_from(*s).ok()).collect(),
         retry_budget: BudgetLimits {
             percent: config.retry.budget_percent,
             floor_per_second: config.retry.budget_min_per_second,

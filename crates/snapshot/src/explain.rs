@@ -15,6 +15,9 @@ pub use question::{Question, QuestionError};
 use crate::compile::route_name;
 use crate::types::{Destination, Route, Snapshot};
 
+/// Methods that do the same when they are done twice (RFC 9110 section 9.2.2).
+const REPEATED: [&str; 5] = ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"];
+
 /// The whole decision about a request, as of now.
 #[derive(Debug, Clone, Serialize)]
 pub struct Explanation {
@@ -32,6 +35,8 @@ pub struct Explanation {
     pub rewritten: Option<String>,
     /// Where it can go, and the state of the endpoints there.
     pub upstreams: Vec<ExplainedUpstream>,
+    /// How often endpoints are asked; None where nothing is forwarded.
+    pub retry: Option<ExplainedRetry>,
     /// Who gets a copy.
     pub mirror: Option<ExplainedMirror>,
 }
@@ -89,6 +94,15 @@ pub enum Outcome {
     },
 }
 
+/// How often endpoints are asked.
+#[derive(Debug, Clone, Serialize)]
+pub struct ExplainedRetry {
+    /// Attempts at most, the first included.
+    pub attempts: u32,
+    /// Statuses after which another endpoint is asked; none where the method may not be repeated.
+    pub on: Vec<u16>,
+}
+
 /// Who gets a copy.
 #[derive(Debug, Clone, Serialize)]
 pub struct ExplainedMirror {
@@ -109,6 +123,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question, now_ms: u64) -> Explana
         outcome: Outcome::BuiltIn,
         rewritten: None,
         upstreams: Vec::new(),
+        retry: None,
         mirror: None,
     };
     let refused = |status, why: String| Outcome::Refused { status, why };
@@ -163,6 +178,11 @@ pub fn explain(snapshot: &Snapshot, question: &Question, now_ms: u64) -> Explana
         return told;
     }
     destination(&mut told, route, question, &path, now_ms);
+    if told.outcome == Outcome::Forwarded {
+        let repeats = REPEATED.contains(&question.method.as_str());
+        let on = if repeats { snapshot.retry_on.clone() } else { Vec::new() };
+        told.retry = Some(ExplainedRetry { attempts: snapshot.retry.attempts, on });
+    }
     told
 }
 

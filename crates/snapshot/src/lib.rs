@@ -21,8 +21,8 @@ use arc_swap::ArcSwap;
 
 pub use compile::{CompileError, compile};
 pub use explain::{
-    ConsideredRoute, ExplainedEndpoint, ExplainedMirror, ExplainedUpstream, Explanation, Outcome,
-    Question, QuestionError, explain,
+    ConsideredRoute, ExplainedEndpoint, ExplainedMirror, ExplainedRetry, ExplainedUpstream,
+    Explanation, Outcome, Question, QuestionError, explain,
 };
 pub use live::Live;
 pub use reason::{Reason, Side};

@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub models: Models,
     /// How often and how patiently an attempt is repeated.
     pub retry: RetryPolicy,
+    /// Statuses of an upstream's reply after which another endpoint is asked.
+    pub retry_on: Vec<u16>,
     /// How many repeats the traffic allows.
     pub retry_budget: BudgetLimits,
 }

@@ -61,6 +61,14 @@ fn write_text(out: &mut String, told: &Explanation) -> std::fmt::Result {
         writeln!(out, "upstream   {}{}", found.name, share(found.percent))?;
         upstream(out, found)?;
     }
+    if let Some(retry) = &told.retry {
+        write!(out, "attempts   {} at most", retry.attempts)?;
+        if !retry.on.is_empty() {
+            let statuses: Vec<String> = retry.on.iter().map(u16::to_string).collect();
+            write!(out, ", another one after {} too", statuses.join(", "))?;
+        }
+        writeln!(out)?;
+    }
     if let Some(mirror) = &told.mirror {
         writeln!(out, "mirror     {}{}", mirror.upstream.name, share(f64::from(mirror.percent)))?;
         upstream(out, &mirror.upstream)?;

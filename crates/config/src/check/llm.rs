@@ -272,6 +272,11 @@ pub(super) fn retry(check: &mut Check, retry: &Retry) {
     if retry.delay_max < retry.delay && !check.is_reported("retry.delay") {
         check.problem("retry.delay_max", "must not be less than retry.delay");
     }
+    for (index, status) in retry.on.iter().enumerate() {
+        check.within(&format!("retry.on[{index}]"), status, 502..=504);
+    }
+    let statuses = retry.on.iter().enumerate();
+    check.unique(statuses.map(|(index, status)| (format!("retry.on[{index}]"), *status)), "status");
     check.within("retry.budget_percent", &retry.budget_percent, 0..=100);
     check.within("retry.budget_min_per_second", &retry.budget_min_per_second, 0..=100_000);
     check.within("retry.cooldown.failures", &retry.cooldown.failures, 1..=1000);

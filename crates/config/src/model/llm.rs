@@ -239,6 +239,10 @@ pub struct Retry {
     #[serde(serialize_with = "duration::serialize")]
     #[schemars(with = "DurationText")]
     pub delay_max: Duration,
+    /// Statuses (502, 503, 504) of an upstream's reply after which another endpoint is asked, if the
+    /// request may be repeated. Empty: a reply is passed on whatever it says. For LLM providers it
+    /// is built in.
+    pub on: Vec<u32>,
     /// Repeats allowed per 100 requests, 0 to 100.
     #[schemars(range(max = 100))]
     pub budget_percent: u32,
@@ -255,6 +259,7 @@ impl Default for Retry {
             attempts: 3,
             delay: Duration::from_secs(1),
             delay_max: Duration::from_secs(5),
+            on: Vec::new(),
             budget_percent: 20,
             budget_min_per_second: 10,
             cooldown: Cooldown::default(),

@@ -172,6 +172,11 @@ pub(super) fn retry(reader: &mut Reader, value: &Value, retry: &mut Retry) {
             set(place, reader.duration(&value));
         }
     }
+    if let Some(value) = fields.section(reader, "on") {
+        let items = reader.list(&value);
+        // What cannot be read is reported; any status that is allowed stands in for it.
+        retry.on = items.iter().map(|value| reader.number(value).unwrap_or(503)).collect();
+    }
     for (key, place) in [
         ("budget_percent", &mut retry.budget_percent),
         ("budget_min_per_second", &mut retry.budget_min_per_second),

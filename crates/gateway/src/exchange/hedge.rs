@@ -85,9 +85,10 @@ impl<'p> Lane<'p> {
         }
     }
 
-    /// Has its reply begun?
+    /// Has its reply begun? One that is kept back may still be overtaken.
     fn has_answered(&self) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| !matches!(attempt.stage, Stage::Head))
+        let silent = |stage: &Stage| matches!(stage, Stage::Head | Stage::Error(..));
+        self.attempt.as_ref().is_some_and(|attempt| !silent(&attempt.stage))
     }
 
     /// When it must be looked at again (ms).

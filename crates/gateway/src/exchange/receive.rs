@@ -6,26 +6,22 @@ use std::io::IoSlice;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tidegate_dialect::status_for;
-use tidegate_snapshot::{Endpoint, Reason};
+use tidegate_snapshot::Reason;
 use tidegate_wire::http1::chunked::{CHUNK_END, ChunkedDecoder, LAST_CHUNK, chunk_head};
 use tidegate_wire::http1::head::{
     FieldId, HeadLimits, ResponseFraming, ResponseHead, parse_response,
 };
 
-use super::encode;
 use super::upgrade::SWITCHED;
 use super::{Attempt, Inward, Parties, ReplyBody, Stage};
+use super::{encode, kept};
 use crate::buffer::Scratch;
 use crate::client::Delimited;
 use crate::compose::{self, Sent};
-use crate::error::{Cause, ErrorReply, ProxyError, Repeatable};
+use crate::error::{Cause, ProxyError, Repeatable};
 use crate::observe::{Observed, mask_key, mask_pieces};
 use crate::upstream::Leg;
 use crate::upstream::http2::put_last_chunk;
-
-/// Bytes of an endpoint's error reply that are read before it is told to the caller.
-const ERROR_REPLY_MAX: usize = 1024 * 1024;
 
 /// Up to here the pieces of a message are copied together: one plain send costs less than a
 /// vectored write.
@@ -148,7 +144,8 @@ impl Attempt<'_> {
             encoder: None,
             withheld: Vec::new(),
         };
-        let (Some(call), true) = (llm, head.status >= 400) else {
+        let kept = kept::of_reply(parties, self.endpoint, head, bytes);
+        let Some(kept) = kept else {
             let events = head
                 .field(FieldId::ContentType)
                 .is_some_and(|field| field.value.of(bytes).starts_with(b"text/event-stream"));
@@ -194,17 +191,7 @@ impl Attempt<'_> {
             self.stage = Stage::Body(body);
             return Ok(());
         };
-        let mut fields = Vec::with_capacity(256);
-        compose::reply_fields(&mut fields, head, bytes, true, None, None);
-        mask_key(provider, &mut fields);
-        let retry_after = head
-            .field(FieldId::RetryAfter)
-            .and_then(|field| std::str::from_utf8(field.value.of(bytes)).ok())
-            .and_then(|seconds| seconds.trim().parse().ok())
-            .map(std::time::Duration::from_secs);
-        let status = status_for(call.dialect, head.status);
-        let error = ErrorReply { status, retry_after, fields, body: Vec::new() };
-        self.stage = Stage::Error(body, Box::new(error));
+        self.stage = Stage::Error(body, Box::new(kept));
         Ok(())
     }
 
@@ -260,7 +247,7 @@ impl Attempt<'_> {
             parties.record.first_byte();
         }
         if let Stage::Error(_, reply) = &mut self.stage {
-            let complete = collect(reply, data, ended, self.endpoint);
+            let complete = kept::collect(reply, data, ended, self.endpoint);
             if complete.is_some() {
                 self.stage = Stage::Ended { reusable };
             }
@@ -419,9 +406,9 @@ impl Attempt<'_> {
                 self.stage = Stage::Ended { reusable: false };
                 Ok(())
             }
-            Stage::Error(_, reply) => {
-                mask_key(self.endpoint.provider.as_ref(), &mut reply.body);
-                Err(error_reply(std::mem::take(reply)))
+            Stage::Error(body, reply) => {
+                let whole = clean && matches!(body.framing, Inward::UntilClose);
+                Err(kept::cut_off(reply, whole, self.endpoint))
             }
             Stage::Body(_) => {
                 let cause = error.map_or(Cause::None, |error| Cause::Io(Box::new(error)));
@@ -441,33 +428,4 @@ fn keeps(parties: &Parties<'_, '_>, framing: Delimited) -> bool {
         && parties.request.is_read()
         && !parties.client.reply.close
         && !parties.shard.live().is_draining()
-}
-
-/// Adds to an error reply; the error itself once it is whole.
-fn collect(
-    reply: &mut ErrorReply,
-    data: &[u8],
-    ended: bool,
-    endpoint: &Endpoint,
-) -> Option<ProxyError> {
-    let room = ERROR_REPLY_MAX.saturating_sub(reply.body.len());
-    reply.body.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
-    if !ended && room > data.len() {
-        return None;
-    }
-    // Once more over the whole: the key may have come in two pieces.
-    mask_key(endpoint.provider.as_ref(), &mut reply.body);
-    Some(error_reply(std::mem::take(reply)))
-}
-
-/// Which statuses are worth another attempt, and where.
-fn error_reply(reply: ErrorReply) -> ProxyError {
-    let repeatable = match reply.status {
-        408 | 429 | 500 | 502 | 503 | 504 | 529 => Repeatable::Anywhere,
-        // This key is refused; another provider has another key.
-        401 | 403 => Repeatable::Elsewhere,
-        _ => Repeatable::No,
-    };
-    ProxyError { cause: Cause::Reply(Box::new(reply)), ..ProxyError::new(Reason::UpstreamStatus) }
-        .repeatable(repeatable)
 }

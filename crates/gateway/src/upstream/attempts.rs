@@ -95,6 +95,11 @@ impl Attempts {
         self.count == 0 && self.stale == 0
     }
 
+    /// Is the attempt that comes now the last one?
+    pub(crate) fn is_last(&self, snapshot: &Snapshot) -> bool {
+        self.count + 1 >= snapshot.retry.attempts
+    }
+
     /// Asks this member only when there is nobody else.
     pub(crate) fn avoid(&mut self, index: usize) {
         self.want.tried |= 1 << (index & 63);

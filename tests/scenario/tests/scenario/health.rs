@@ -4,6 +4,7 @@ mod breaker;
 mod ejection;
 mod faults;
 mod hedge;
+mod statuses;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

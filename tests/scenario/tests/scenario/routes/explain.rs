@@ -15,6 +15,7 @@ routes:
   - { path: /away, redirect: { to: "https://{host}{path}" } }
   - { path: /put/, methods: [PUT], upstream: app }
   - { host: other.example.com, upstream: app }
+retry: { attempts: 4, on: [503, 502] }
 "#;
 
 /// Exit code, standard output and standard error.
@@ -46,6 +47,7 @@ fn explain_tells_the_whole_decision() {
         "+ http://127.0.0.1:8081",
         "- http://127.0.0.1:8082",
         "its weight is 0",
+        "attempts   4 at most, another one after 503, 502 too",
     ] {
         assert!(out.contains(words), "{words:?} in\n{out}");
     }
@@ -58,6 +60,7 @@ fn explain_speaks_json_and_knows_fields_and_shares() {
     let told: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((&told["route"], &told["outcome"]["kind"]), (&1.into(), &"forwarded".into()));
     assert_eq!(told["upstreams"][0]["endpoints"][0]["candidate"], true);
+    assert_eq!(told["retry"], serde_json::json!({ "attempts": 4, "on": [] }), "of a POST");
     let (_, out, _) = explain("split", &["GET", "http://app.example.com/split/", "--json"]);
     let told: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(told["upstreams"][0]["percent"], 75.0);
