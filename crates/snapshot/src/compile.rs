@@ -9,7 +9,6 @@ mod upstream;
 
 pub(crate) use route::name as route_name;
 
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,14 +52,9 @@ pub enum CompileError {
         /// What it lacks.
         source: ResolveError,
     },
-    /// A CA file cannot be used.
-    #[error("CA file {path}: {message}", path = .path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
+    /// A CA file cannot be used: which one and why.
+    #[error("CA file: {0}")]
+    CaFile(String),
     /// A certificate or its key cannot be used.
     #[error("{place}: {message}")]
     Certificate {
@@ -69,14 +63,9 @@ pub enum CompileError {
         /// What is wrong with it.
         message: String,
     },
-    /// Our certificate towards an endpoint cannot be used.
-    #[error("certificate {path}: {message}", path = .path.display())]
-    ClientCertificate {
-        /// The file with the certificate.
-        path: PathBuf,
-        /// What is wrong with it or its key.
-        message: String,
-    },
+    /// Our certificate towards endpoints, or its key, cannot be used: which file and why.
+    #[error("certificate for endpoints: {0}")]
+    ClientCertificate(String),
     /// TLS cannot be set up at all.
     #[error("TLS: {0}")]
     Tls(String),

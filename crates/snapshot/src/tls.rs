@@ -11,9 +11,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tidegate_config::Certificate;
 
 pub use identity::{Identity, IdentityError};
 pub use inspect::{Finding, Severity, files, inspect};
@@ -62,7 +62,7 @@ impl TlsConfigs {
             return Ok(Arc::clone(known));
         }
         let roots = match tls.ca {
-            Some(path) => roots_from_file(path)?,
+            Some(path) => identity::authorities(path).map_err(CompileError::CaFile)?,
             None => system_roots(),
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -73,10 +73,10 @@ impl TlsConfigs {
         let mut config = match tls.identity {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => {
-                let bad =
-                    |message| CompileError::ClientCertificate { path: cert.to_owned(), message };
-                let (chain, key) = identity_from_files(cert, key).map_err(bad)?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| bad(error.to_string()))?
+                let files = Certificate { cert: cert.to_owned(), key: key.to_owned() };
+                let identity = Identity::read(&files)
+                    .map_err(|error| CompileError::ClientCertificate(error.message))?;
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.key)))
             }
         };
         config.alpn_protocols = key.2.iter().map(|name| name.to_vec()).collect();
@@ -86,40 +86,10 @@ impl TlsConfigs {
     }
 }
 
-fn identity_from_files(
-    cert: &Path,
-    key: &Path,
-) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
-    let chain: Vec<_> = CertificateDer::pem_file_iter(cert)
-        .and_then(Iterator::collect)
-        .map_err(|error| error.to_string())?;
-    if chain.is_empty() {
-        return Err("it holds no certificate".to_owned());
-    }
-    let key = PrivateKeyDer::from_pem_file(key)
-        .map_err(|error| format!("its key {}: {error}", key.display()))?;
-    Ok((chain, key))
-}
-
 /// The system's roots. Unreadable ones are left out; without any, every handshake fails with
 /// `unknown issuer`, which names the cause better than a refusal to start would.
 fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     roots
-}
-
-fn roots_from_file(path: &Path) -> Result<RootCertStore, CompileError> {
-    let bad = |message: String| CompileError::CaFile { path: path.to_owned(), message };
-    let mut roots = RootCertStore::empty();
-    for certificate in
-        CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))?
-    {
-        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-        roots.add(certificate).map_err(|error| bad(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(bad("it holds no certificate".to_owned()));
-    }
-    Ok(roots)
 }

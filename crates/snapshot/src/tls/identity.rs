@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
-use rustls::{CertificateError, Error, InconsistentKeys};
+use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tidegate_config::Certificate;
@@ -83,6 +83,17 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
         Ok(certificates) => Ok(certificates),
         Err(error) => Err(format!("{} is not PEM: {error}", path.display())),
     }
+}
+
+/// The authorities of a PEM file: at least one.
+pub(super) fn authorities(path: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots
+            .add(certificate)
+            .map_err(|error| format!("{} holds what is no authority: {error}", path.display()))?;
+    }
+    Ok(roots)
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use tidegate_config::Config;
+use tidegate_config::{Certificate, Config};
 
 use super::identity::{self, Identity};
 
@@ -15,9 +15,9 @@ const SOON: Duration = Duration::from_hours(14 * 24);
 pub enum Severity {
     /// It will be wrong soon.
     Soon,
-    /// It can be served, but clients will not accept it.
+    /// It can be shown, but peers will not accept it.
     Doubtful,
-    /// It cannot be served.
+    /// It cannot be used.
     Broken,
 }
 
@@ -41,7 +41,7 @@ pub fn files(config: &Config) -> Vec<&Path> {
     listeners.collect()
 }
 
-/// Looks at every certificate file of the listeners. `now`: for what has ended.
+/// Looks at every file with certificates, keys or authorities. `now`: for what has ended.
 pub fn inspect(config: &Config, now: SystemTime) -> Vec<Finding> {
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = since.as_secs().cast_signed();
@@ -49,30 +49,73 @@ pub fn inspect(config: &Config, now: SystemTime) -> Vec<Finding> {
     for (index, listener) in config.listeners.iter().enumerate() {
         for (number, files) in listener.tls.iter().enumerate() {
             let place = format!("listeners[{index}].tls[{number}]");
-            let mut add = |field, severity, message| {
-                findings.push(Finding { path: format!("{place}.{field}"), message, severity });
-            };
-            match Identity::read(files) {
-                Err(error) => add(error.field, Severity::Broken, error.message),
-                Ok(identity) => {
-                    let odd = oddities(&identity, &files.cert, now);
-                    for (severity, message) in odd {
-                        add("cert", severity, message);
-                    }
-                }
+            if let Some(identity) = identity(&mut findings, &place, files, now) {
+                names_a_host(&mut findings, &place, &identity, &files.cert);
             }
         }
-        if let Some(path) = &listener.client_ca
-            && let Err(message) = identity::certificates(path)
-        {
-            let path = format!("listeners[{index}].client_ca");
-            findings.push(Finding { path, message, severity: Severity::Broken });
+        let place = format!("listeners[{index}].client_ca");
+        authorities(&mut findings, place, listener.client_ca.as_deref());
+    }
+    for (name, upstream) in &config.upstreams {
+        let place = format!("upstreams.{name}");
+        authorities(&mut findings, format!("{place}.ca_file"), upstream.ca_file.as_deref());
+        let Some(tls) = &upstream.tls else { continue };
+        let place = format!("{place}.tls");
+        authorities(&mut findings, format!("{place}.ca"), tls.ca.as_deref());
+        if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
+            let files = Certificate { cert: cert.clone(), key: key.clone() };
+            identity(&mut findings, &place, &files, now);
         }
+    }
+    for (name, provider) in &config.providers {
+        let place = format!("providers.{name}.ca_file");
+        authorities(&mut findings, place, provider.ca_file.as_deref());
     }
     findings
 }
 
-fn oddities(identity: &Identity, file: &Path, now: i64) -> Vec<(Severity, String)> {
+/// Reads a certificate and its key, and looks at when the certificate is valid.
+fn identity(
+    findings: &mut Vec<Finding>,
+    place: &str,
+    files: &Certificate,
+    now: i64,
+) -> Option<Identity> {
+    let mut add = |field, severity, message| {
+        findings.push(Finding { path: format!("{place}.{field}"), message, severity });
+    };
+    match Identity::read(files) {
+        Err(error) => {
+            add(error.field, Severity::Broken, error.message);
+            None
+        }
+        Ok(identity) => {
+            for (severity, message) in untimely(&identity, &files.cert, now) {
+                add("cert", severity, message);
+            }
+            Some(identity)
+        }
+    }
+}
+
+fn authorities(findings: &mut Vec<Finding>, path: String, file: Option<&Path>) {
+    if let Some(Err(message)) = file.map(identity::authorities) {
+        findings.push(Finding { path, message, severity: Severity::Broken });
+    }
+}
+
+fn names_a_host(findings: &mut Vec<Finding>, place: &str, identity: &Identity, file: &Path) {
+    if identity.hosts.is_empty() && identity.addresses.is_empty() {
+        let message = format!(
+            "{} names no host: it has no subjectAltName, and clients look at nothing else",
+            file.display()
+        );
+        let path = format!("{place}.cert");
+        findings.push(Finding { path, message, severity: Severity::Doubtful });
+    }
+}
+
+fn untimely(identity: &Identity, file: &Path, now: i64) -> Vec<(Severity, String)> {
     const DAY: i64 = 24 * 3600;
     let file = file.display();
     let left = identity.not_after - now;
@@ -85,12 +128,6 @@ fn oddities(identity: &Identity, file: &Path, now: i64) -> Vec<(Severity, String
     if identity.not_before > now {
         let days = (identity.not_before - now) / DAY;
         found.push((Severity::Doubtful, format!("{file} is not valid yet, for {days} more days")));
-    }
-    if identity.hosts.is_empty() && identity.addresses.is_empty() {
-        let message = format!(
-            "{file} names no host: it has no subjectAltName, and clients look at nothing else"
-        );
-        found.push((Severity::Doubtful, message));
     }
     found
 }

@@ -60,10 +60,9 @@ pub(crate) fn server_config(
                 ClientAuth::Required => verifier,
                 ClientAuth::Optional => verifier.allow_unauthenticated(),
             };
-            let verifier = verifier.build().map_err(|error| CompileError::CaFile {
-                path: path.clone(),
-                message: error.to_string(),
-            })?;
+            let verifier = verifier
+                .build()
+                .map_err(|error| CompileError::CaFile(format!("{}: {error}", path.display())))?;
             let scope = TicketScope::Clients(listener.client_auth, digest);
             (builder.with_client_cert_verifier(verifier), scope)
         }
@@ -91,12 +90,8 @@ fn versions(oldest: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {
 
 /// The authorities in a file, and the file's SHA-256.
 fn authorities(path: &Path) -> Result<(RootCertStore, [u8; 32]), CompileError> {
-    let bad = |message: String| CompileError::CaFile { path: path.to_owned(), message };
-    let digest = Sha256::digest(identity::read(path).map_err(bad)?);
-    let mut roots = RootCertStore::empty();
-    for certificate in identity::certificates(path).map_err(bad)? {
-        roots.add(certificate).map_err(|error| bad(error.to_string()))?;
-    }
+    let digest = Sha256::digest(identity::read(path).map_err(CompileError::CaFile)?);
+    let roots = identity::authorities(path).map_err(CompileError::CaFile)?;
     Ok((roots, digest.into()))
 }
 

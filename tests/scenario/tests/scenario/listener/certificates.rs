@@ -99,7 +99,11 @@ fn checked(directory: &Path, cert: &Path, key: &Path) -> (Option<i32>, String) {
         cert.display(),
         key.display()
     );
-    fs::write(&file, yaml).unwrap();
+    run_check(&file, &yaml)
+}
+
+fn run_check(file: &Path, yaml: &str) -> (Option<i32>, String) {
+    fs::write(file, yaml).unwrap();
     let output = run(&["check", file.to_str().unwrap()]);
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).unwrap())
@@ -160,4 +164,47 @@ fn check_says_what_is_wrong_with_each_file_and_where_it_is_named() {
     let (code, text) = checked(directory, &cert, &key);
     assert_eq!(code, Some(0), "{text}");
     assert!(!text.contains("warning: ") || !text.contains("tls"), "{text}");
+}
+
+#[test]
+fn check_reads_the_files_for_endpoints_too() {
+    let authority = Authority::default();
+    let directory = authority.directory();
+    let (good, other) = (authority.issue("good", &[]), authority.issue("other", &[]));
+    let missing = directory.join("missing.pem");
+    let garbage = directory.join("garbage.pem");
+    fs::write(&garbage, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+    let checked = |ca: &Path, cert: &Path, key: &Path, short: &Path| {
+        let yaml = format!(
+            "upstreams:\n  app:\n    endpoints: [https://127.0.0.1:1]\n    tls:\n      ca: {}\n      \
+             cert: {}\n      key: {}\n  short:\n    endpoints: [https://127.0.0.1:2]\n    ca_file: {}\n\
+             providers:\n  p:\n    dialect: openai\n    base_url: https://127.0.0.1:3/v1\n    api_key: none\n    \
+             ca_file: {}\nallow_anonymous: true\n\
+             routes: [{{ path: /a, upstream: app }}, {{ path: /b, upstream: short }}, {{ path: /v1/, llm: true }}]\n",
+            ca.display(),
+            cert.display(),
+            key.display(),
+            short.display(),
+            short.display()
+        );
+        run_check(&directory.join("endpoints.yaml"), &yaml)
+    };
+    let (ca, cert, key) = (&authority.file, &good.cert_file, &good.key_file);
+    for (files, place, words) in [
+        ((&missing, cert, key, ca), "5:11: upstreams.app.tls.ca", "cannot read"),
+        ((&garbage, cert, key, ca), "5:11: upstreams.app.tls.ca", "no authority"),
+        ((ca, &missing, key, ca), "6:13: upstreams.app.tls.cert", "cannot read"),
+        ((ca, cert, &missing, ca), "7:12: upstreams.app.tls.key", "cannot read"),
+        ((ca, cert, &other.key_file, ca), "7:12: upstreams.app.tls.key", "does not belong"),
+        ((ca, cert, key, &missing), "10:14: upstreams.short.ca_file", "cannot read"),
+        ((ca, cert, key, &missing), "16:14: providers.p.ca_file", "cannot read"),
+    ] {
+        let (code, text) = checked(files.0, files.1, files.2, files.3);
+        assert_eq!(code, Some(1), "{text}");
+        let found = |line: &&str| line.contains(place) && line.contains(words);
+        assert!(text.lines().any(|line| found(&line)), "{place} {words} in {text}");
+    }
+    // Nobody looks at the names of a certificate that is shown to endpoints.
+    let (code, text) = checked(ca, cert, key, ca);
+    assert_eq!(code, Some(0), "{text}");
 }
