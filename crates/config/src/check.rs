@@ -24,6 +24,9 @@ use crate::size::ByteSize;
 /// A deadline longer than a day is a slip of the pen.
 const DURATION_MAX: Duration = Duration::from_hours(24);
 
+/// What a request's body may be limited to.
+const BODY: RangeInclusive<ByteSize> = ByteSize::kib(1)..=ByteSize::gib(16);
+
 /// Checks one configuration and says where each problem stands.
 pub(crate) struct Check<'a> {
     collector: &'a mut Collector,
@@ -163,7 +166,7 @@ fn limits(check: &mut Check, limits: &Limits) {
     for (path, size, range) in [
         ("limits.memory", limits.memory, ByteSize::mib(64)..=ByteSize::gib(16 << 10)),
         ("limits.head", limits.head, ByteSize::kib(4)..=ByteSize::kib(64)),
-        ("limits.body", limits.body, ByteSize::kib(1)..=ByteSize::gib(16)),
+        ("limits.body", limits.body, BODY),
         ("limits.stream_buffer", limits.stream_buffer, ByteSize::kib(1)..=ByteSize::mib(16)),
     ] {
         check.within(path, &size, range);

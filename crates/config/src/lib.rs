@@ -41,8 +41,8 @@ pub use model::{
     Admin, AdminToken, Algorithm, Balance, Bound, Breaker, Caller, Certificate, ClientAuth, Config,
     Cooldown, Endpoint, Hash, HashBy, HeaderEdits, Health, Hedge, Limits, Listener, Log, LogFormat,
     LogLevel, Mirror, Model, ModelBalance, Outlier, Priority, Protocol, Provider, ProviderTimeouts,
-    Queue, Redirect, Resolver, Retry, Rewrite, Role, Route, RouteTimeouts, Share, StaticReply,
-    Target, Timeouts, TlsVersion, Upstream,
+    Queue, Redirect, Resolver, Retry, Rewrite, Role, Route, RouteLimits, RouteTimeouts, Share,
+    StaticReply, Target, Timeouts, TlsVersion, Upstream,
 };
 pub use model::{ProxyHeader, UpstreamProtocol, UpstreamTls};
 pub use preset::{Preset, UnknownPreset};

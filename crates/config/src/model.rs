@@ -27,7 +27,9 @@ pub use listener::{Certificate, ClientAuth, Listener, Protocol, RealIpHeader, Tl
 pub use llm::{
     Caller, Cooldown, Model, ModelBalance, Priority, Provider, ProviderTimeouts, Retry, Target,
 };
-pub use route::{HeaderEdits, Mirror, Redirect, Rewrite, Route, RouteTimeouts, Share, StaticReply};
+pub use route::{
+    HeaderEdits, Mirror, Redirect, Rewrite, Route, RouteLimits, RouteTimeouts, Share, StaticReply,
+};
 pub(crate) use route::{all_of_a_mirror, permanent_redirect};
 pub use upstream::{Endpoint, ProxyHeader, Upstream, UpstreamProtocol, UpstreamTls};
 

@@ -471,7 +471,7 @@ routes:
     upstream: app
     request_headers: { set: { Host: a b, Upgrade: x, X-A: x }, add: { Host: h, X-Forwarded-For: x }, remove: [X-A, te] }
     reply_headers: { set: { Host: x, x-b: 1, X-B: 2 } }
-  - { path: /t, upstream: app, mirror: { upstream: nobody, percent: 0 }, timeouts: { request: 0s } }
+  - { path: /t, upstream: app, mirror: { upstream: nobody, percent: 0 }, timeouts: { request: 0s }, limits: { body: 17GiB, head: 1KiB } }
 "), @r#"
     t.yaml:3:5: routes[0]: keep one of path, path_exact and path_pattern
     t.yaml:4:21: routes[1].path_pattern: is no pattern: unclosed group
@@ -507,6 +507,8 @@ routes:
     t.yaml:19:52: routes[13].mirror.upstream: no upstream is named "nobody"
     t.yaml:19:69: routes[13].mirror.percent: 0 is outside 1 to 100
     t.yaml:19:95: routes[13].timeouts.request: must be more than zero
+    t.yaml:19:117: routes[13].limits.body: 17GiB is outside 1KiB to 16GiB
+    t.yaml:19:124: routes[13].limits.head: unknown key; known here: body
     "#);
 }
 

@@ -71,7 +71,7 @@ async fn answer<'s>(
         reply::deliver(client, &message, snapshot.timeouts.write_stall).await;
         return Ok(());
     }
-    request.refuse_oversized(snapshot.limits.body)?;
+    request.bound_body(routed.route.body_max.unwrap_or(snapshot.limits.body))?;
     let priority = caller.map_or(Priority::Normal, |caller| caller.priority);
     let _admitted = admission::admit(shard, snapshot, client, priority).await?;
 

@@ -318,14 +318,18 @@ impl Request {
         }
     }
 
-    /// Refuses a body whose announced length is beyond the limit, before any of it is passed on.
-    pub(crate) fn refuse_oversized(&self, limit: u64) -> Result<(), ProxyError> {
-        match &self.body {
-            Body::Incoming(incoming) if incoming.length().is_some_and(|length| length > limit) => {
-                Err(too_large(limit))
+    /// Bounds the body. Err: more than that is announced or there already; then it is refused before
+    /// it is asked for.
+    pub(crate) fn bound_body(&mut self, limit: u64) -> Result<(), ProxyError> {
+        let length = match &mut self.body {
+            Body::Incoming(incoming) => {
+                incoming.limit = limit;
+                incoming.length().unwrap_or(0)
             }
-            _ => Ok(()),
-        }
+            Body::Whole(range) => range.len() as u64,
+            Body::None | Body::Buffered(_) => 0,
+        };
+        if length > limit { Err(too_large(limit)) } else { Ok(()) }
     }
 
     /// Is there no body at all?

@@ -12,6 +12,7 @@ use tidegate_policy::route::{
 use super::health::Hedge;
 use super::{Access, Compression, RateLimit};
 use crate::duration::{self, DurationText};
+use crate::size::ByteSize;
 
 /// A match and where it leads: `llm: true`, an `upstream`, a `split`, a `redirect` or a `reply`,
 /// exactly one. A host beats a wildcard, that beats any host; an exact path beats patterns (in the
@@ -58,6 +59,8 @@ pub struct Route {
     pub rate_limit: Option<RateLimit>,
     /// How replies may be compressed, the most liked first. Empty: they are not.
     pub compress: Vec<Compression>,
+    /// Limits that differ here.
+    pub limits: Option<RouteLimits>,
     /// Deadlines that differ here.
     pub timeouts: Option<RouteTimeouts>,
     /// Asks a second endpoint where the first one is slow. For requests without a body whose method
@@ -87,6 +90,7 @@ impl Default for Route {
             access: None,
             rate_limit: None,
             compress: Vec::new(),
+            limits: None,
             timeouts: None,
             hedge: None,
         }
@@ -215,6 +219,15 @@ pub struct Mirror {
 /// Every request is copied.
 pub(crate) const fn all_of_a_mirror() -> u32 {
     100
+}
+
+/// Limits of a route, where they differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct RouteLimits {
+    /// A request's body, 1KiB to 16GiB.
+    pub body: Option<ByteSize>,
 }
 
 /// Deadlines of a route, where they differ.

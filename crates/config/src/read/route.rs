@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use super::edge;
 use super::health;
 use crate::model::{
-    HeaderEdits, Mirror, Redirect, Rewrite, Route, RouteTimeouts, Share, StaticReply,
+    HeaderEdits, Mirror, Redirect, Rewrite, Route, RouteLimits, RouteTimeouts, Share, StaticReply,
     all_of_a_mirror, permanent_redirect,
 };
 use crate::reader::{Reader, Value, set};
@@ -75,6 +75,9 @@ fn route(reader: &mut Reader, value: &Value) -> Route {
     }
     if let Some(value) = fields.section(reader, "compress") {
         route.compress = edge::compress(reader, &value);
+    }
+    if let Some(value) = fields.section(reader, "limits") {
+        route.limits = limits(reader, &value);
     }
     if let Some(value) = fields.section(reader, "timeouts") {
         route.timeouts = timeouts(reader, &value);
@@ -183,6 +186,16 @@ fn mirror(reader: &mut Reader, value: &Value) -> Option<Mirror> {
     }
     reader.finish(fields);
     Some(mirror)
+}
+
+fn limits(reader: &mut Reader, value: &Value) -> Option<RouteLimits> {
+    let mut limits = RouteLimits::default();
+    let mut fields = reader.fields(value, "RouteLimits")?;
+    if let Some(value) = fields.take(reader, "body") {
+        limits.body = reader.size(&value);
+    }
+    reader.finish(fields);
+    Some(limits)
 }
 
 fn timeouts(reader: &mut Reader, value: &Value) -> Option<RouteTimeouts> {

@@ -50,6 +50,11 @@ pub(super) fn route(route: &Route) -> Yaml {
         fields.push(("mirror".to_owned(), Yaml::Map(inner)));
     }
     edge(&mut fields, route);
+    if let Some(limits) = &route.limits {
+        let mut inner = Vec::new();
+        add_optional(&mut inner, "body", limits.body);
+        fields.push(("limits".to_owned(), Yaml::Map(inner)));
+    }
     if let Some(timeouts) = &route.timeouts {
         fields.push(("timeouts".to_owned(), Yaml::Map(route_timeouts(timeouts))));
     }

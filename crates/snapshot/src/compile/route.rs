@@ -41,6 +41,11 @@ pub(super) fn routes(
             to: destination(&place, route, upstreams)?,
             series: live.route(&name(&key)),
             edge: edge(route, &name(&key), live),
+            body_max: route
+                .limits
+                .as_ref()
+                .and_then(|limits| limits.body)
+                .map(config::ByteSize::as_u64),
             timeouts: route.timeouts.as_ref().map(|timeouts| Box::new(route_timeouts(timeouts))),
             changes: changes(&place, route)?,
             mirror: mirror.transpose()?,

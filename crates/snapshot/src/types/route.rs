@@ -16,6 +16,8 @@ pub struct Route {
     pub hedge_ms: Option<u64>,
     /// Counters.
     pub series: Arc<RouteSeries>,
+    /// Bytes of a request body, where they differ from [`super::Limits::body`].
+    pub body_max: Option<u64>,
     /// Deadlines that differ from the endpoint's.
     pub timeouts: Option<Box<RouteTimeouts>>,
     /// What is changed on the way; None on plain routes, so that they pay one branch.

@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use tidegate_policy::route;
 
 use super::{Check, is_plain_path, is_token};
+use crate::check::BODY;
 use crate::model::{HeaderEdits, Rewrite, Route};
 use crate::reader::below;
 
@@ -49,12 +50,16 @@ pub(super) fn edits(check: &mut Check, path: &str, route: &Route) {
     for (there, key) in [
         (route.mirror.is_some(), "mirror"),
         (route.request_headers != HeaderEdits::default(), "request_headers"),
+        (route.limits.is_some(), "limits"),
         (route.timeouts.is_some(), "timeouts"),
         (route.rewrite.is_some() && route.reply.is_some(), "rewrite"),
     ] {
         if answers && there {
             check.problem(&below(path, key), "has no meaning here: nothing is sent to an endpoint");
         }
+    }
+    if let Some(body) = route.limits.as_ref().and_then(|limits| limits.body) {
+        check.within(&below(path, "limits.body"), &body, BODY);
     }
     if let Some(timeouts) = &route.timeouts {
         let path = below(path, "timeouts");

@@ -74,6 +74,40 @@ fn a_plain_body_beyond_the_limit_is_refused() {
 }
 
 #[test]
+fn a_route_has_its_own_limit_of_bodies_larger_or_smaller() {
+    let origin = Origin::plain();
+    let gateway = Gateway::start(&format!(
+        "upstreams: {{ app: {{ endpoints: [http://{}] }} }}\n\
+         routes:\n  - {{ path: /, upstream: app }}\n\
+         \x20 - {{ path: /upload/, upstream: app, limits: {{ body: 128KiB }} }}\n\
+         \x20 - {{ path: /small/, upstream: app, limits: {{ body: 1KiB }} }}\n\
+         limits: {{ body: 64KiB }}\n",
+        origin.address
+    ));
+    for (path, length, status) in [
+        ("/", 65_536, 200),
+        ("/", 65_537, 413),
+        ("/upload/", 131_072, 200),
+        ("/upload/", 131_073, 413),
+        ("/small/", 1024, 200),
+        ("/small/", 1025, 413),
+    ] {
+        let body = "y".repeat(length);
+        let declared =
+            format!("PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
+        let chunked = format!(
+            "PUT {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+             {length:x}\r\n{body}\r\n0\r\n\r\n"
+        );
+        for request in [declared, chunked] {
+            let reply = Connection::open(gateway.address).send(request.as_bytes()).reply();
+            assert_eq!(reply.status, status, "{length} bytes to {path}");
+        }
+    }
+    assert!(origin.requests().iter().all(|seen| seen.body.len() <= 131_072));
+}
+
+#[test]
 fn a_body_that_comes_too_slowly_is_answered_408() {
     let lab = spawn_provider(ProviderOptions::default()).unwrap();
     let gateway = Gateway::start(&with_lab(lab.addr, "timeouts: { body: 300ms }\n"));
