@@ -13,9 +13,13 @@
 //! | `/close` | a body that the end of the connection ends |
 //! | `/ws` | a WebSocket that echoes messages of up to 1 MiB |
 //! | `/early` | 413 before the body has been read, then close |
+//! | `/lab/trouble?status=NNN`, `?ms=N`, `?reset` | from now on that is what every other request gets; without a query all is well |
 //!
 //! Any method does; `Expect: 100-continue` is answered when the body is wanted.
 
+mod trouble;
+
+use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -27,6 +31,7 @@ use tidegate_wire::http1::write::{put_field, put_status_line};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use self::trouble::Trouble;
 use crate::connection::{BodyError, Connection, Gone, Request};
 use crate::json::{put, put_number, put_text};
 use crate::provider::put_request;
@@ -61,15 +66,17 @@ impl Default for OriginOptions {
     }
 }
 
-/// Bytes that all replies are made of: lower case letters, repeated.
+/// What all connections share.
 struct Pages {
+    /// Bytes that all replies are made of: lower case letters, repeated.
     page: Vec<u8>,
+    trouble: Cell<Trouble>,
 }
 
 /// Serves on `listener` for ever. Must run on a `LocalRuntime` (see [`crate::server::local_runtime`]).
 pub async fn serve_origin(listener: TcpListener) -> io::Result<()> {
     let page = (b'a'..=b'z').cycle().take(PAGE_BYTES).collect();
-    let pages = Rc::new(Pages { page });
+    let pages = Rc::new(Pages { page, trouble: Cell::default() });
     accept_each(listener, |stream, number| serve_connection(Rc::clone(&pages), stream, number))
         .await
 }
@@ -127,8 +134,14 @@ async fn serve_request(
         serve_websocket(&mut connection).await;
         return None;
     }
-    let plan = plan(&connection.request(), number);
+    let Some((plan, late)) = troubled(pages, &connection.request(), number) else {
+        connection.reset();
+        return None;
+    };
     connection.finish_request();
+    if !late.is_zero() {
+        connection.pause_until(Instant::now() + late).await.ok()?;
+    }
     // Where the client went, nothing is left to do.
     let open = answer(pages, &mut connection, plan).await.unwrap_or(false);
     open.then_some(connection)
@@ -156,6 +169,27 @@ async fn serve_websocket(connection: &mut Connection) {
     connection.finish_request();
     if connection.send(&out).await.is_ok() && websocket::echo(connection).await.is_ok() {
         connection.linger().await;
+    }
+}
+
+/// What to answer in the trouble that we are in, and how much later; None resets the connection.
+fn troubled(pages: &Pages, request: &Request, number: u64) -> Option<(Plan, Duration)> {
+    let empty = |status| Plan::Page { status, bytes: 0, wait: Duration::ZERO };
+    if request.path() == "/lab/trouble" {
+        let plan = match trouble::asked(request) {
+            Some(asked) => {
+                pages.trouble.set(asked);
+                empty(204)
+            }
+            None => Plan::Refuse(400, "one of status=200 to 599, ms, reset, or nothing"),
+        };
+        return Some((plan, Duration::ZERO));
+    }
+    match pages.trouble.get() {
+        Trouble::Well => Some((plan(request, number), Duration::ZERO)),
+        Trouble::Late(time) => Some((plan(request, number), time)),
+        Trouble::Status(status) => Some((empty(status), Duration::ZERO)),
+        Trouble::Resets => None,
     }
 }
 

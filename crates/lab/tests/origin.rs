@@ -134,3 +134,20 @@ fn a_chunked_body_is_echoed_without_its_coding() {
     let broken = body.replace("2;x=y", "2x");
     assert_eq!(Reply::of(&send_raw(origin.addr, broken.as_bytes())).status, 400);
 }
+
+#[test]
+fn an_origin_in_trouble_answers_so_until_it_is_told_to_be_well() {
+    let origin = origin();
+    assert_eq!(get(origin.addr, "/lab/trouble?status=503").status, 204);
+    assert_eq!(get(origin.addr, "/small").status, 503);
+    assert_eq!(get(origin.addr, "/lab/trouble?reset").status, 204);
+    let mut stream = connect(origin.addr);
+    stream.write_all(b"GET /small HTTP/1.1\r\nhost: lab\r\n\r\n").unwrap();
+    let error = stream.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    // Told at once, however late the others are answered.
+    assert_eq!(get(origin.addr, "/lab/trouble?ms=600000").status, 204);
+    assert_eq!(get(origin.addr, "/lab/trouble?ms=none").status, 400);
+    assert_eq!(get(origin.addr, "/lab/trouble").status, 204);
+    assert_eq!(get(origin.addr, "/small").status, 200);
+}
