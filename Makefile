@@ -1,7 +1,7 @@
 # The commands of this repository. `make help` lists them; scripts/ready installs what a target needs.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run check test bench fuzz docs build-prod
+.PHONY: help run check test bench storm fuzz docs build-prod
 
 export PATH := $(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 target := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
@@ -42,6 +42,11 @@ bench: ## measures the gateway beside nginx, haproxy and Caddy and writes a repo
 	@scripts/ready bench
 	cargo build --locked --release --package tidegate
 	@TIDEGATE_BIN=$(abspath $(target)/release/tidegate) python3 bench/run.py $(ARGS)
+
+storm: ## reloads, binary upgrades and failing endpoints under load, with a report
+	@scripts/ready storm
+	cargo build --locked --release --package tidegate
+	@TIDEGATE_BIN=$(abspath $(target)/release/tidegate) python3 bench/storm.py $(ARGS)
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (60); ARGS="chunked" runs one
 	@scripts/ready fuzz
