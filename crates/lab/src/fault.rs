@@ -145,7 +145,7 @@ async fn serve(
             let (orders, shared) = (orders.clone(), Arc::clone(&shared));
             tokio::task::spawn_local(async move {
                 // The end of either side is the end of the connection; there is nobody to tell.
-                let _ = relay(client, upstream, orders).await;
+                let _ = relay(client, upstream, orders, order.kills).await;
                 shared.open.fetch_sub(1, Relaxed);
             });
         }
@@ -183,8 +183,9 @@ async fn relay(
     client: TcpStream,
     upstream: SocketAddr,
     orders: watch::Receiver<Order>,
+    // Kills before it was accepted. Read here they might hold one that came after it.
+    born: u64,
 ) -> io::Result<()> {
-    let born = orders.borrow().kills;
     let server = TcpStream::connect(upstream).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
