@@ -144,8 +144,10 @@ impl Gateway {
 
     /// Writes a new configuration over the one in force and leaves it to the gateway to notice.
     pub fn rewrite(&self, yaml: &str) {
-        fs::write(self.directory.join("tidegate.yaml"), complete(yaml))
-            .expect("the configuration is written");
+        // Whole or not at all: the gateway may look at it in the middle.
+        let fresh = self.directory.join("tidegate.fresh");
+        fs::write(&fresh, complete(yaml)).expect("the configuration is written");
+        fs::rename(&fresh, self.directory.join("tidegate.yaml")).expect("and put in its place");
     }
 
     /// The generation of the configuration in force: 1 at the start, one more with each reload.
