@@ -227,6 +227,10 @@ fn least_connections_remembers_over_a_reload_what_is_in_flight() {
         until("the reload", || (gateway.generation() == generation).then_some(()));
         for _ in 0..10 {
             assert_eq!(get(gateway.address, "/").status, 200);
+            // Its caller may have the reply a moment before it is counted as over: both would be equal.
+            until("only the held one is in flight", || {
+                (gateway.metric("tidegate_upstream_in_flight", "") == 1.0).then_some(())
+            });
         }
     }
     assert_eq!(origins[1 - busy].requests().len(), 30);
