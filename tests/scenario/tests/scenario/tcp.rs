@@ -1,6 +1,7 @@
 //! Listeners with protocol tcp: bytes both ways, by server name or not, and how connections end.
 
 mod bytes;
+mod edges;
 mod names;
 
 use tidegate_scenario::gateway::Gateway;

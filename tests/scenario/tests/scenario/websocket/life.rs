@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use rustix::process::Signal;
 use tidegate_lab::origin::{OriginOptions, spawn_origin};
 use tidegate_scenario::gate::Gate;
-use tidegate_scenario::gateway::Gateway;
+use tidegate_scenario::gateway::{Gateway, TOKEN};
 use tidegate_scenario::http::{Connection, get};
 use tidegate_scenario::scripted::Scripted;
 use tidegate_scenario::until;
@@ -249,4 +249,24 @@ fn a_caller_that_goes_before_the_101_cancels_the_attempt() {
     until("it is over", || {
         (gateway.metric("tidegate_ended_total", "client_gone") == 1.0).then_some(())
     });
+}
+
+#[test]
+fn a_forced_drain_of_the_endpoint_ends_a_tunnel_after_the_grace() {
+    let lab = spawn_origin(&OriginOptions::default()).unwrap();
+    let gateway = before(lab.addr, "");
+    let mut client = open(gateway.address);
+    let drain = |grace: &str| {
+        let body = format!(
+            r#"{{"upstream":"app","endpoint":"http://{}","force":true,"grace":"{grace}"}}"#,
+            lab.addr
+        );
+        gateway.admin_request("POST", "/api/v1/endpoints/drain", TOKEN, &body).status
+    };
+    assert_eq!(drain("1h"), 200);
+    echoes(&mut client, "within the grace");
+    assert_eq!(drain("1ms"), 200);
+    assert_eq!(client.rest(), b"", "nothing is said in the endpoint's name");
+    until_none_is_open(&gateway);
+    assert_eq!(gateway.metric("tidegate_ended_total", "endpoint_drained"), 1.0);
 }
