@@ -11,13 +11,13 @@ use tidegate_control::{AdminBind, Control, ORDERS_MAX, Options, Order};
 use tidegate_gateway::{Fresh, Gateway};
 use tidegate_snapshot::{Live, Shared, Snapshot, compile};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::cli::ServeOptions;
 use crate::handover::Owner;
 use crate::notify::notify;
 use crate::reload::{CertificateStamps, Origin, certificate_stamps};
-use crate::upgrade::{Inherited, Program, hand_over};
+use crate::upgrade::{Inherited, Program, Successor};
 use crate::{Failure, files, logging};
 
 /// How often the configuration file is looked at.
@@ -156,7 +156,7 @@ impl Server {
             ready(&self)?;
             notify("READY=1");
             std::mem::take(&mut self.inherited).ready();
-            let mut successor: Option<oneshot::Receiver<io::Result<u32>>> = None;
+            let mut successor: Option<Successor> = None;
             let mut file_check = tokio::time::interval(FILE_CHECK);
             let mut stamp = origin.stamp();
             let end = loop {
@@ -206,6 +206,9 @@ impl Server {
             };
             if matches!(end, End::Stop) {
                 notify("STOPPING=1");
+            }
+            if let Some(successor) = successor {
+                successor.give_up().await;
             }
             tokio::select! {
                 () = self.drain(&end) => tracing::info!("drained"),
@@ -299,22 +302,14 @@ impl Server {
         }
     }
 
-    /// Starts the new binary on a thread of its own: that takes as long as the new process does.
-    fn begin_upgrade(&self, program: &Program) -> Option<oneshot::Receiver<io::Result<u32>>> {
+    /// Starts the new binary.
+    fn begin_upgrade(&self, program: &Program) -> Option<Successor> {
         let sockets: io::Result<Vec<_>> = (self.gateway.sockets().into_iter())
             .map(|(address, socket)| Ok((Owner::Listener(address), socket.try_clone()?)))
             .chain(self.control.admin_socket().map(|s| Ok((Owner::Admin, s.try_clone()?))))
             .collect();
-        let (sender, outcome) = oneshot::channel();
-        let program = program.clone();
-        let started = sockets.and_then(|sockets| {
-            std::thread::Builder::new().name("upgrade".to_owned()).spawn(move || {
-                // Nobody listens any more only when this process ends.
-                let _ = sender.send(hand_over(&program, &sockets));
-            })
-        });
-        match started {
-            Ok(_) => Some(outcome),
+        match sockets.and_then(|sockets| Successor::start(program, sockets)) {
+            Ok(successor) => Some(successor),
             Err(error) => {
                 tracing::error!("not upgraded: {error}");
                 None
@@ -368,11 +363,9 @@ impl Server {
 }
 
 /// Waits for the process that is to take our place, where one has been started.
-async fn outcome(successor: &mut Option<oneshot::Receiver<io::Result<u32>>>) -> io::Result<u32> {
+async fn outcome(successor: &mut Option<Successor>) -> io::Result<u32> {
     match successor {
-        Some(outcome) => {
-            outcome.await.unwrap_or_else(|_| Err(io::Error::other("the upgrade was given up")))
-        }
+        Some(successor) => successor.outcome().await,
         None => std::future::pending().await,
     }
 }

@@ -8,9 +8,13 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::socket_peercred;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::oneshot;
 
 use crate::handover::{self, Owner, READY};
 
@@ -22,6 +26,9 @@ const START_MAX: Duration = Duration::from_mins(1);
 
 /// How often the old process looks whether the new one has come or ended.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// How long the new process of an upgrade that is given up may take to be gone.
+const GIVE_UP_MAX: Duration = Duration::from_secs(5);
 
 /// What this process was started as. Read at the start: later the file may be another one.
 #[derive(Clone, Debug)]
@@ -74,11 +81,58 @@ impl Inherited {
     }
 }
 
+/// A new process that is starting to take our place.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    outcome: oneshot::Receiver<io::Result<u32>>,
+    given_up: Arc<AtomicBool>,
+}
+
+impl Successor {
+    /// Starts it on a thread of its own: that takes as long as the new process does.
+    pub(crate) fn start(program: &Program, sockets: Vec<(Owner, TcpListener)>) -> io::Result<Self> {
+        let (sender, outcome) = oneshot::channel();
+        let given_up = Arc::new(AtomicBool::new(false));
+        let (program, told) = (program.clone(), Arc::clone(&given_up));
+        std::thread::Builder::new().name("upgrade".to_owned()).spawn(move || {
+            // Nobody listens any more only when this process ends.
+            let _ = sender.send(hand_over(&program, &sockets, &told));
+        })?;
+        Ok(Self { outcome, given_up })
+    }
+
+    /// Waits until it accepts connections; answers with its process id. On an error it has ended,
+    /// and nothing has changed.
+    pub(crate) async fn outcome(&mut self) -> io::Result<u32> {
+        let given_up = || Err(io::Error::other("the upgrade was given up"));
+        (&mut self.outcome).await.unwrap_or_else(|_| given_up())
+    }
+
+    /// Ends it, because this process is told to stop: who says so does not know of another one. If
+    /// it accepts already, it stops as we do.
+    pub(crate) async fn give_up(mut self) {
+        self.given_up.store(true, Relaxed);
+        match tokio::time::timeout(GIVE_UP_MAX, self.outcome()).await {
+            Ok(Ok(process)) => {
+                let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+                let told = pid.map(|pid| kill_process(pid, Signal::TERM));
+                tracing::info!(process, ?told, "the new process is told to stop too");
+            }
+            Ok(Err(error)) => tracing::info!("not upgraded: {error}"),
+            Err(_) => tracing::error!("the new process of the upgrade may still be there"),
+        }
+    }
+}
+
 /// Starts the program anew and hands `sockets` over to it. Blocks until the new process accepts
 /// connections; answers with its process id.
 ///
 /// On an error the new process has ended, and nothing has changed.
-pub(crate) fn hand_over(program: &Program, sockets: &[(Owner, TcpListener)]) -> io::Result<u32> {
+fn hand_over(
+    program: &Program,
+    sockets: &[(Owner, TcpListener)],
+    given_up: &AtomicBool,
+) -> io::Result<u32> {
     let place = Place::make()?;
     let waiting = UnixListener::bind(&place.socket)?;
     waiting.set_nonblocking(true)?;
@@ -87,7 +141,7 @@ pub(crate) fn hand_over(program: &Program, sockets: &[(Owner, TcpListener)]) -> 
         .env(VARIABLE, &place.socket)
         .stdin(Stdio::null())
         .spawn()?;
-    match introduce(&mut child, &waiting, sockets) {
+    match introduce(&mut child, &waiting, sockets, given_up) {
         Ok(()) => Ok(child.id()),
         Err(error) => {
             // It may have ended by itself.
@@ -102,6 +156,7 @@ fn introduce(
     child: &mut Child,
     waiting: &UnixListener,
     sockets: &[(Owner, TcpListener)],
+    given_up: &AtomicBool,
 ) -> io::Result<()> {
     let deadline = Instant::now() + START_MAX;
     let stream = loop {
@@ -112,7 +167,7 @@ fn introduce(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-        wait(child, deadline)?;
+        wait(child, deadline, given_up)?;
     };
     stream.set_nonblocking(false)?;
     let borrowed: Vec<_> =
@@ -129,7 +184,7 @@ fn introduce(
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
-        wait(child, deadline)?;
+        wait(child, deadline, given_up)?;
     }
 }
 
@@ -138,8 +193,11 @@ fn is_child(stream: &UnixStream, child: &Child) -> bool {
         .is_ok_and(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()) == Ok(child.id()))
 }
 
-/// Waits a moment, unless the new process has ended or takes too long.
-fn wait(child: &mut Child, deadline: Instant) -> io::Result<()> {
+/// Waits a moment, unless the new process has ended, takes too long, or is wanted no more.
+fn wait(child: &mut Child, deadline: Instant, given_up: &AtomicBool) -> io::Result<()> {
+    if given_up.load(Relaxed) {
+        return Err(io::Error::other("this process is told to stop"));
+    }
     if let Some(status) = child.try_wait()? {
         return Err(io::Error::other(format!("the new process ended with {status}")));
     }
@@ -187,4 +245,25 @@ fn remove(directory: &Path) {
     // What is not there need not be removed.
     let _ = fs::remove_file(directory.join("handover.sock"));
     let _ = fs::remove_dir(directory);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_new_process_that_accepts_already_is_told_to_stop_too() {
+        let mut new = Command::new("sleep").arg("600").spawn().unwrap();
+        let (sender, outcome) = oneshot::channel();
+        sender.send(Ok(new.id())).unwrap();
+        let given_up = Arc::new(AtomicBool::new(false));
+        let successor = Successor { outcome, given_up: Arc::clone(&given_up) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(successor.give_up());
+        assert!(given_up.load(Relaxed));
+        assert_eq!(new.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
+    }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 
+use rustix::process::Pid;
+
 use crate::gateway::binary;
 use crate::until;
 
@@ -82,4 +84,16 @@ pub fn directory() -> PathBuf {
     let path = std::env::temp_dir().join(format!("tidegate-scenario-files-{}", std::process::id()));
     std::fs::create_dir_all(&path).expect("a directory");
     path
+}
+
+/// A process that this one has started and that is there yet.
+pub fn child_of(parent: Pid) -> Option<Pid> {
+    let wanted = parent.as_raw_nonzero().to_string();
+    std::fs::read_dir("/proc").ok()?.find_map(|entry| {
+        let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // proc_pid_stat(5): behind the command in brackets come the state and the parent.
+        let (_, behind) = stat.rsplit_once(')')?;
+        (behind.split_whitespace().nth(1)? == wanted).then_some(Pid::from_raw(pid)?)
+    })
 }

@@ -1,5 +1,6 @@
 //! SIGUSR2: a new process takes over the sockets, the old one ends with its last exchange.
 
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -7,6 +8,7 @@ use rustix::process::{Signal, test_kill_process};
 use tidegate_lab::provider::{ProviderOptions, spawn_provider};
 use tidegate_scenario::gateway::Gateway;
 use tidegate_scenario::http::{Connection, get, once};
+use tidegate_scenario::process::child_of;
 use tidegate_scenario::until;
 
 use super::{provider, stream};
@@ -76,4 +78,24 @@ fn the_new_process_reads_the_configuration_anew() {
     gateway.upgrade();
     assert_eq!(gateway.ended(), Some(0));
     assert_eq!(gateway.status()["max_connections"], 77);
+}
+
+#[test]
+fn a_stop_ends_the_new_process_that_is_still_starting() {
+    let lab = spawn_provider(ProviderOptions::default()).unwrap();
+    let mut gateway = Gateway::start(&provider(lab.addr));
+    // A name server that never answers holds up the new process's start.
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    gateway.rewrite(&format!(
+        "{}resolver: {{ servers: [\"{}\"] }}\n\
+         upstreams: {{ app: {{ endpoints: [\"http://app.internal\"] }} }}\n\
+         routes: [{{ path: /, upstream: app }}]\n",
+        provider(lab.addr),
+        silent.local_addr().unwrap()
+    ));
+    gateway.signal(Signal::USR2);
+    let new = until("the new process", || child_of(gateway.pid()));
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.ended(), Some(0));
+    assert!(test_kill_process(new).is_err(), "it would go on for ever, and nobody knows of it");
 }
