@@ -113,7 +113,8 @@ fn plain_fields(
             | FieldId::Forwarded
             | FieldId::XRealIp
             | FieldId::TrueClientIp
-            | FieldId::CfConnectingIp => {}
+            | FieldId::CfConnectingIp
+            | FieldId::XRequestId => {}
             _ if is_client_certificate(name) => {}
             _ if edits.is_some_and(|edits| edits.drops(name)) => {}
             _ => put_field(out, name, value),
@@ -131,6 +132,9 @@ fn plain_fields(
     if !told_scheme {
         let scheme: &[u8] = if secure { b"https" } else { b"http" };
         put_field(out, b"X-Forwarded-Proto", scheme);
+    }
+    if edits.is_none_or(|edits| !edits.drops(b"X-Request-Id")) {
+        put_field(out, b"X-Request-Id", request.id.as_bytes());
     }
     // Endpoints that look at the field that is configured find there what was believed.
     if let Some(origin) = origin.filter(|origin| !is_list(origin.field)) {

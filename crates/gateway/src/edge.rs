@@ -11,7 +11,7 @@ use tidegate_wire::http1::head::FieldId;
 
 use crate::client::Client;
 use crate::error::{Cause, ProxyError};
-use crate::request::Request;
+use crate::request::{Request, RequestId};
 
 /// Where a caller is, by the word of a trusted proxy.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +46,16 @@ pub(crate) fn origin(client: &Client, request: &Request) -> Option<Origin> {
     let values = lines.map(|line| line.value.of(bytes));
     let address = real_ip::caller(client.peer.ip(), &listener.trusted_proxies, form, values);
     Some(Origin { address, field, name: listener.real_ip_header.as_str() })
+}
+
+/// What a trusted proxy calls the exchange. Two names contradict each other: then neither counts.
+pub(crate) fn told_id(client: &Client, request: &Request) -> Option<RequestId> {
+    client.trust.as_ref()?;
+    let mut lines = request.head().fields.iter().filter(|line| line.id == FieldId::XRequestId);
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => RequestId::told(line.value.of(request.bytes())),
+        _ => None,
+    }
 }
 
 /// The address of the caller.

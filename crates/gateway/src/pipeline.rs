@@ -60,6 +60,9 @@ async fn answer<'s>(
 ) -> Result<(), ProxyError> {
     let began_ms = client.now_ms();
     request.origin = edge::origin(client, request);
+    if let Some(told) = edge::told_id(client, request) {
+        request.id = told;
+    }
     let routed = route::find(snapshot, request, record)?;
     edge::enter(routed.route, client, request)?;
     let caller = auth::identify(snapshot, routed.route, request)?;

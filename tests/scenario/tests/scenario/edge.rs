@@ -5,6 +5,7 @@ mod access;
 mod compression;
 mod rates;
 mod real_ip;
+mod request_id;
 
 use std::net::SocketAddr;
 

@@ -111,7 +111,9 @@ impl Stage {
             let same = |line: &String| {
                 line.split(':').next().is_some_and(|found| found.eq_ignore_ascii_case(name))
             };
-            match message.lines.iter().position(|line| line == own) {
+            // Each request has a name of its own, but of the same kind.
+            let like_own = |line: &String| line == own || is_id(line) && is_id(own);
+            match message.lines.iter().position(like_own) {
                 Some(at) => drop(message.lines.remove(at)),
                 None => message.lines.push(format!("(no {name})")),
             }
@@ -121,6 +123,12 @@ impl Stage {
         }
         message.text()
     }
+}
+
+/// Is this the field with the name that the gateway gives to a request?
+fn is_id(line: &str) -> bool {
+    let id = line.strip_prefix("X-Request-Id: ");
+    id.is_some_and(|id| id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Fails with all that went wrong.

@@ -158,6 +158,7 @@ fn is_disguise(name: &[u8]) -> bool {
                 | FieldId::XRealIp
                 | FieldId::TrueClientIp
                 | FieldId::CfConnectingIp
+                | FieldId::XRequestId
         )
 }
 

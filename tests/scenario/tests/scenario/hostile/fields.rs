@@ -98,6 +98,8 @@ pub(super) fn rows() -> Vec<Row> {
         dropped("X_Forwarded_For with underscores", "X_Forwarded_For: 6.6.6.6"),
         dropped("X-Forwarded_Proto with one underscore", "X-Forwarded_Proto: https"),
         dropped("X_Real_IP with underscores", "x_real_ip: 6.6.6.6"),
+        dropped("X-Request-Id of a stranger", "X-Request-Id: evil"),
+        dropped("X_Request_Id with underscores", "X_Request_Id: evil"),
         dropped("Content_Length with an underscore", "Content_Length: 50"),
         dropped("Transfer_Encoding with an underscore", "Transfer_Encoding: chunked"),
         seen("an underscore in any other name", "X_Mine: y", "X_Mine: y"),
