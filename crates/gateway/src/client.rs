@@ -157,8 +157,7 @@ impl Client {
     pub(crate) fn stream_address(&self) -> Option<SocketAddr> {
         match &self.wire {
             Wire::Http1(stream) => stream.local_address(),
-            // Its connection has the socket.
-            Wire::Http2(_) => None,
+            Wire::Http2(frames) => frames.local_address(),
         }
     }
 

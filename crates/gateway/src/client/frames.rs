@@ -2,6 +2,7 @@
 //! reply goes as HEADERS, DATA and, if there are any, trailers.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -189,6 +190,11 @@ impl Frames {
             Ok(reason) => io::Error::new(io::ErrorKind::ConnectionReset, reason.description()),
             Err(error) => to_io(error),
         })
+    }
+
+    /// The address that the caller connected to.
+    pub(super) fn local_address(&self) -> Option<SocketAddr> {
+        self.link.local
     }
 
     /// Counts bytes that moved; true for each `enough` of them.

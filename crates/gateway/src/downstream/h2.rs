@@ -99,7 +99,7 @@ pub(super) async fn serve(shard: &Rc<Shard>, client: Client, early: Vec<u8>, ove
     let Client { wire: Wire::Http1(stream), peer, secure, trust, timer, .. } = client else {
         return;
     };
-    let link = Link::new(shard);
+    let link = Link::new(shard, stream.local_address());
     let Some(connection) = handshake(shard, &link, stream, early, &timer).await else { return };
     let mut speaking =
         Speaking { connection, link, peer, secure, trust, timer, over, goodbye: None };

@@ -1,6 +1,7 @@
 //! What the streams of one HTTP/2 connection have in common: bounds, bookkeeping, the meter.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -16,6 +17,8 @@ const QUEUED_MAX: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(super) shard: Rc<Shard>,
+    /// The address that the caller connected to, as far as the socket tells.
+    pub(crate) local: Option<SocketAddr>,
     calm: RefCell<Calm>,
     /// The peer stirs too much; nothing more is read from it.
     noisy: Cell<bool>,
@@ -31,12 +34,13 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(shard: &Rc<Shard>) -> Rc<Self> {
+    pub(super) fn new(shard: &Rc<Shard>, local: Option<SocketAddr>) -> Rc<Self> {
         let now = shard.timers.now_ms();
         let gauge = &shard.cell().h2_connections;
         gauge.up();
         Rc::new(Self {
             shard: Rc::clone(shard),
+            local,
             calm: RefCell::new(Calm::new(now / 1000)),
             noisy: Cell::new(false),
             queued: Cell::new(0),

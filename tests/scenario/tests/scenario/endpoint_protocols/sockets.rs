@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use tidegate_scenario::PATIENCE;
+use tidegate_scenario::h2raw::Raw;
 use tidegate_scenario::http::Connection;
 use tidegate_scenario::process::directory;
 
@@ -130,6 +131,29 @@ fn each_connection_begins_with_the_header_of_its_caller_and_serves_one_request()
                 assert!(rest.starts_with("GET /a HTTP/1.1\r\n"), "{rest}");
                 assert_eq!(rest.matches("GET ").count(), 1);
             }
+        }
+    }
+}
+
+#[test]
+fn the_header_names_a_caller_of_http2_too() {
+    for version in ["v1", "v2"] {
+        let (address, seen) = recording();
+        let gateway =
+            super::before(&format!("endpoints: [\"http://{address}\"], proxy_protocol: {version}"));
+        let mut raw = Raw::open(gateway.address);
+        let from = raw.stream.local_addr().unwrap();
+        let mut expected = Vec::new();
+        if version == "v1" {
+            tidegate_wire::proxy_protocol::write_v1(&mut expected, from, gateway.address);
+        } else {
+            tidegate_wire::proxy_protocol::write_v2(&mut expected, from, gateway.address);
+        }
+        for stream in [1, 3] {
+            raw.get(stream, "/a");
+            assert_eq!(raw.outcome(stream).status, 200);
+            let bytes = seen.recv_timeout(PATIENCE).expect("the connection has ended");
+            assert!(bytes.starts_with(&expected), "{}", bytes.escape_ascii());
         }
     }
 }
