@@ -6,16 +6,19 @@
 //! - [`http2`]: the preface, and what a peer may stir on a connection.
 //! - [`proxy_protocol`]: where a proxy says the client is.
 //! - [`client_hello`]: where a TLS connection that is passed on wants to go.
+//! - [`websocket`]: the key of its handshake and the answer to it.
 //! - [`sse`]: where the frames of a `text/event-stream` end and what they say.
 //!
 //! Everything here takes bytes that a peer chose. Nothing panics on them, everything is bounded,
 //! and what is ambiguous is refused, not repaired: two parties that read one message differently
 //! are how requests are smuggled.
 
+pub mod base64;
 pub mod client_hello;
 pub mod http1;
 pub mod http2;
 pub mod proxy_protocol;
 pub mod sse;
+pub mod websocket;
 
 mod octet;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use tidegate_snapshot::{Egress, EgressKind};
+use tidegate_wire::base64;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -34,7 +35,7 @@ async fn http_connect(
     let mut ask = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
     if let Some((user, word)) = credentials {
         ask.push_str("Proxy-Authorization: Basic ");
-        ask.push_str(&base64(format!("{user}:{word}").as_bytes()));
+        ask.push_str(&base64::encode(format!("{user}:{word}").as_bytes()));
         ask.push_str("\r\n");
     }
     ask.push_str("\r\n");
@@ -136,40 +137,4 @@ fn push_short(out: &mut Vec<u8>, bytes: &[u8]) -> io::Result<()> {
     out.push(length);
     out.extend_from_slice(bytes);
     Ok(())
-}
-
-/// RFC 4648 section 4, for Proxy-Authorization only.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            if digit <= chunk.len() {
-                out.push(DIGITS[(word >> (18 - 6 * digit)) as usize & 63] as char);
-            } else {
-                out.push('=');
-            }
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::base64;
-
-    #[test]
-    fn base64_pads_as_the_rfc_says() {
-        for (plain, coded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("user:pass", "dXNlcjpwYXNz"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-    }
 }
