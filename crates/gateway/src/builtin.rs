@@ -29,6 +29,11 @@ pub(crate) fn answer(
     Some(json_reply(request, status, &body, keep_alive))
 }
 
+/// Is this path answered here, whatever the routes are?
+pub(crate) fn is_own(path: &[u8]) -> bool {
+    matches!(path, b"/health" | b"/status")
+}
+
 /// Writes a JSON reply of our own.
 pub(crate) fn json_reply(request: &Request, status: u16, body: &[u8], keep_alive: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(160 + body.len());

@@ -16,6 +16,9 @@ use crate::route::Routed;
 /// The only protocol that connections are switched to (RFC 6455 section 4.1), towards both sides.
 const SWITCH: &[u8] = b"Connection: Upgrade\r\nUpgrade: websocket\r\n";
 
+/// The status that begins a tunnel in HTTP/1.1, and in what is told of any.
+pub(crate) const SWITCHED: u16 = 101;
+
 /// What follows the head of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Follows {
@@ -237,16 +240,29 @@ pub(crate) fn delimited(
     }
 }
 
-/// Writes the head of a reply that switches to WebSocket for the caller.
+/// Writes the head of a reply that switches to WebSocket for the caller. `accept`: what answers its
+/// key, where the endpoint has not said so itself.
 pub(crate) fn switch_head(
     out: &mut Vec<u8>,
     head: &ResponseHead,
     bytes: &[u8],
     routed: &Routed<'_>,
+    accept: Option<&str>,
 ) {
     let edits = routed.reply_edits();
-    put_status_line(out, head.status);
-    reply_fields(out, head, bytes, false, edits, None);
+    put_status_line(out, SWITCHED);
+    for field in head.fields.iter().filter(|field| !field.hop) {
+        let name = field.name.of(bytes);
+        match field.id {
+            FieldId::ContentLength => {}
+            FieldId::SecWebsocketAccept if accept.is_some() => {}
+            _ if edits.is_some_and(|edits| edits.drops(name)) => {}
+            _ => put_field(out, name, field.value.of(bytes)),
+        }
+    }
+    if let Some(accept) = accept {
+        put_field(out, b"Sec-WebSocket-Accept", accept.as_bytes());
+    }
     if let Some(edits) = edits {
         out.extend_from_slice(&edits.put);
     }

@@ -113,6 +113,8 @@ impl ProxyError {
             Cause::Reply(reply) => {
                 matches!(reply.status, 401 | 403 | 408 | 429) || reply.status >= 500
             }
+            // A matter of its configuration: whatever else it is asked, it answers.
+            _ if self.kind == Reason::NoWebSocket => false,
             _ => self.side == Side::Upstream && self.repeatable != Repeatable::Stale,
         }
     }

@@ -26,7 +26,6 @@ use crate::record::Record;
 use crate::request::{Body, Request};
 use crate::route::{Call, Routed};
 use crate::shard::Shard;
-use crate::stream::Stream;
 use crate::upstream::{Leg, Picked};
 
 /// The head of a stream that begins with a heartbeat, before the endpoint has said anything.
@@ -53,8 +52,8 @@ pub(crate) struct Parties<'x, 's> {
     pub(crate) began_ms: u64,
     /// After this attempt there is no other.
     pub(crate) last: bool,
-    /// The connection to an endpoint that has switched to WebSocket.
-    pub(crate) switched: &'x mut Option<Box<Stream>>,
+    /// The way to an endpoint that has switched to WebSocket.
+    pub(crate) switched: &'x mut Option<Box<Leg>>,
 }
 
 /// Runs one attempt. Ok: the reply has been handed over whole. After an error, `client.reply`
@@ -66,7 +65,8 @@ pub(crate) async fn run(
     let endpoint = picked.endpoint;
     let cell = endpoint.live.cells.of(parties.shard.index);
     cell.attempts.add(1);
-    let (leg, reused) = Leg::obtain(parties.shard, picked, parties.client).await?;
+    let tunnels = parties.call.tunnels;
+    let (leg, reused) = Leg::obtain(parties.shard, picked, parties.client, tunnels).await?;
     let mut attempt = Attempt::on(parties, picked, leg, reused);
     let outcome = std::future::poll_fn(|cx| attempt.poll(cx, parties)).await;
     attempt.finish(parties);
@@ -395,11 +395,7 @@ impl Attempt<'_> {
                     parties.shard.pool.put(self.endpoint.pool, stream, now);
                 }
             }
-            Stage::Switched => {
-                if let Leg::Http1(stream) = self.leg {
-                    *parties.switched = Some(Box::new(stream));
-                }
-            }
+            Stage::Switched => *parties.switched = Some(Box::new(self.leg)),
             Stage::Body(body) => {
                 // Whoever broke off: what was used is used.
                 if let Some(observed) = &body.observed {

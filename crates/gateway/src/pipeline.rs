@@ -34,7 +34,9 @@ pub(crate) async fn handle(
     client.reply.close = over || !request.keep_alive || shard.live().is_draining();
     let stall = snapshot.timeouts.write_stall;
     let keep = !client.reply.close && request.is_read();
-    if let Some(built_in) = builtin::answer(snapshot, shard.live(), request, keep) {
+    if !request.connects()
+        && let Some(built_in) = builtin::answer(snapshot, shard.live(), request, keep)
+    {
         reply::deliver(client, &built_in, stall).await;
         return after(client, request);
     }
@@ -136,10 +138,10 @@ async fn answer<'s>(
         picked.note(shard, &mut passed, outcome.as_ref().err(), record.status);
         match outcome {
             Ok(()) => {
-                if let Some(stream) = switched {
+                if let Some(leg) = switched {
                     // Boxed: few exchanges become tunnels, and all would pay for it.
                     let endpoint = picked.endpoint;
-                    let tunnel = upgrade::pass(shard, client, request, record, endpoint, *stream);
+                    let tunnel = upgrade::pass(shard, client, request, record, endpoint, *leg);
                     Box::pin(tunnel).await;
                 }
                 return Ok(());

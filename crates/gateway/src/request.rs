@@ -35,6 +35,9 @@ pub(crate) struct Request {
     pub(crate) id: RequestId,
     /// It came over HTTP/2: frames delimit both bodies.
     framed: bool,
+    /// It is an extended CONNECT (RFC 8441), written as a request for a WebSocket: the caller takes
+    /// any 2xx for the beginning of a tunnel.
+    connects: bool,
     /// Where the caller is, if a trusted proxy has told it.
     pub(crate) origin: Option<Origin>,
     /// Gets what is read of the body too.
@@ -221,6 +224,7 @@ impl Request {
             body,
             id: RequestId::new(random),
             framed: false,
+            connects: false,
             origin: None,
             copy: None,
             inbound,
@@ -228,8 +232,14 @@ impl Request {
     }
 
     /// A request of an HTTP/2 stream, whose head has been written as HTTP/1.1 into `inbound` and
-    /// parsed there. Chunked stands for a body of unknown length.
-    pub(crate) fn of_stream(inbound: Lent, client: &Client, random: u64, body_limit: u64) -> Self {
+    /// parsed there. Chunked stands for a body of unknown length. `connects`: as in the field.
+    pub(crate) fn of_stream(
+        inbound: Lent,
+        client: &Client,
+        random: u64,
+        body_limit: u64,
+        connects: bool,
+    ) -> Self {
         let head = &inbound.head;
         let incoming = |length| {
             Body::Incoming(Incoming {
@@ -255,6 +265,7 @@ impl Request {
             body,
             id: RequestId::new(random),
             framed: true,
+            connects,
             origin: None,
             copy: None,
             inbound,
@@ -264,6 +275,11 @@ impl Request {
     /// Did it come over HTTP/2?
     pub(crate) fn is_framed(&self) -> bool {
         self.framed
+    }
+
+    /// Is it an extended CONNECT, to which no 2xx may be said but for a tunnel?
+    pub(crate) fn connects(&self) -> bool {
+        self.connects
     }
 
     /// Gives back what is only needed to send the request again: buffers of head and body.
@@ -288,6 +304,13 @@ impl Request {
     /// The value of a field.
     pub(crate) fn field(&self, id: FieldId) -> Option<&[u8]> {
         self.head().field(id).map(|field| field.value.of(self.bytes()))
+    }
+
+    /// The value of the only such field; None with any other number of them.
+    pub(crate) fn only(&self, id: FieldId) -> Option<&[u8]> {
+        let mut found = self.fields().filter(|(.., field)| field.id == id);
+        let (_, value, _) = found.next()?;
+        found.next().is_none().then_some(value)
     }
 
     /// The fields that are not hop-by-hop, as name, value and identity.

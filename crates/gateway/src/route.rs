@@ -15,6 +15,7 @@ use tidegate_snapshot::{
 };
 use tidegate_wire::http1::head::{FieldId, Method};
 
+use crate::builtin;
 use crate::error::{Cause, ProxyError};
 use crate::exchange::upgrade;
 use crate::record::Record;
@@ -75,6 +76,9 @@ pub(crate) fn find<'s>(
         .and_then(|index| snapshot.routes.get(index))
         .ok_or_else(|| not_found(snapshot, request, &asked))?;
     record.route = Some(&route.series);
+    if request.connects() && !may_tunnel(request, &route.to) {
+        return Err(ProxyError::text(Reason::NoRoute, "There is no WebSocket here."));
+    }
     let llm = match route.to {
         Destination::Upstream(_)
         | Destination::Split(_)
@@ -102,6 +106,17 @@ pub(crate) fn find<'s>(
         (None, Cow::Owned(path)) | (Some(path), _) => Some(path),
     };
     Ok(Routed { route, path, llm })
+}
+
+/// Can a tunnel come of an extended CONNECT that goes there? What we would answer ourselves with a
+/// 2xx, the caller would take for one.
+fn may_tunnel(request: &Request, to: &Destination) -> bool {
+    !builtin::is_own(request.path())
+        && match to {
+            Destination::Llm => false,
+            Destination::Reply(reply) => !(200..300).contains(&reply.status),
+            Destination::Upstream(_) | Destination::Split(_) | Destination::Redirect(_) => true,
+        }
 }
 
 /// Why no route takes a request: another method might have been taken (RFC 9110 section 15.5.6).

@@ -18,7 +18,7 @@ use tidegate_snapshot::series::Counter;
 
 use crate::client::Client;
 use crate::shard::Shard;
-use crate::stream::Stream;
+use crate::upstream::Leg;
 
 use splice::Pipe;
 pub(crate) use splice::Pipes;
@@ -105,7 +105,7 @@ enum Broken {
 struct Tunnel<'t> {
     shard: &'t Rc<Shard>,
     meter: Meter<'t>,
-    stream: Stream,
+    leg: Leg,
     /// Read from the caller and not yet taken by the endpoint: at most one read's worth.
     unsent: Vec<u8>,
     unsent_from: usize,
@@ -122,14 +122,14 @@ struct Tunnel<'t> {
 pub(crate) async fn run(
     shard: &Rc<Shard>,
     client: &mut Client,
-    stream: Stream,
+    leg: Leg,
     limits: Limits<'_>,
     meter: Meter<'_>,
 ) -> Option<Reason> {
     let mut tunnel = Tunnel {
         shard,
         meter,
-        stream,
+        leg,
         unsent: Vec::new(),
         unsent_from: 0,
         up: Way::default(),
@@ -168,6 +168,10 @@ impl Tunnel<'_> {
                 return Poll::Pending;
             }
         }
+        // The reset of a stream is seen without reading, which is not done while the endpoint is slow.
+        if client.is_framed() && client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Some(self.break_off(client, &Broken::Caller)));
+        }
         let both_open = self.up.state == State::Open && self.down.state == State::Open;
         let patience = if both_open { limits.idle_ms } else { limits.half_closed_ms };
         let mut end = (self.moved_ms.saturating_add(patience), Reason::TunnelTimeout);
@@ -186,7 +190,7 @@ impl Tunnel<'_> {
     fn break_off(&self, client: &mut Client, broken: &Broken) -> Reason {
         match broken {
             Broken::Caller => {
-                self.stream.reset_on_close();
+                self.leg.reset_on_close();
                 Reason::ClientGone
             }
             Broken::Endpoint => {
@@ -200,7 +204,7 @@ impl Tunnel<'_> {
     fn turn_up(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Result<Turn, Broken> {
         while self.unsent_from < self.unsent.len() {
             let rest = self.unsent.get(self.unsent_from..).unwrap_or_default();
-            match self.stream.poll_write(cx, &[IoSlice::new(rest)]) {
+            match self.leg.poll_write(cx, &[IoSlice::new(rest)]) {
                 Poll::Ready(Ok(n)) if n > 0 => self.unsent_from += n,
                 Poll::Ready(_) => return Err(Broken::Endpoint),
                 Poll::Pending => return Ok(Turn::Waits),
@@ -213,7 +217,7 @@ impl Tunnel<'_> {
         }
         if self.up.state == State::Open
             && (self.up.pipe.is_some() || self.up.is_bulk())
-            && let (Some(from), Stream::Tcp(to)) = (client.bare_source(), &self.stream)
+            && let (Some(from), Some(to)) = (client.bare_source(), self.leg.bare())
         {
             let passed = splice::pass(cx, &mut self.up.pipe, &self.shard.pipes, from, to);
             match passed {
@@ -238,7 +242,7 @@ impl Tunnel<'_> {
                     self.up.note(n);
                     self.meter.received.add(n as u64);
                     let bytes = scratch.read.get(..n).unwrap_or_default();
-                    return match self.stream.poll_write(cx, &[IoSlice::new(bytes)]) {
+                    return match self.leg.poll_write(cx, &[IoSlice::new(bytes)]) {
                         Poll::Ready(Ok(0) | Err(_)) => Err(Broken::Endpoint),
                         Poll::Ready(Ok(sent)) => {
                             self.unsent.extend_from_slice(bytes.get(sent..).unwrap_or_default());
@@ -253,7 +257,7 @@ impl Tunnel<'_> {
                 Poll::Ready(Err(_)) => return Err(Broken::Caller),
                 Poll::Pending => {
                     // What TLS still holds must not wait for the next piece.
-                    return match self.stream.poll_flush(cx) {
+                    return match self.leg.poll_flush(cx) {
                         Poll::Ready(Err(_)) => Err(Broken::Endpoint),
                         _ => Ok(Turn::Waits),
                     };
@@ -261,7 +265,7 @@ impl Tunnel<'_> {
             }
         }
         if self.up.state == State::Ending {
-            return Ok(ended(&mut self.up, self.stream.poll_shutdown(cx).is_ready()));
+            return Ok(ended(&mut self.up, self.leg.poll_shutdown(cx).is_ready()));
         }
         Ok(Turn::Waits)
     }
@@ -275,7 +279,7 @@ impl Tunnel<'_> {
         }
         if self.down.state == State::Open
             && (self.down.pipe.is_some() || self.down.is_bulk())
-            && let (Stream::Tcp(from), Some(to)) = (&self.stream, client.bare_sink())
+            && let (Some(from), Some(to)) = (self.leg.bare(), client.bare_sink())
         {
             let passed = splice::pass(cx, &mut self.down.pipe, &self.shard.pipes, from, to);
             match passed {
@@ -295,7 +299,7 @@ impl Tunnel<'_> {
         }
         if self.down.state == State::Open {
             let mut scratch = self.shard.scratch.borrow_mut();
-            match self.stream.poll_read(cx, &mut scratch.read) {
+            match self.leg.poll_read(cx, &mut scratch.read) {
                 Poll::Ready(Ok(0)) => self.down.state = State::Ending,
                 Poll::Ready(Ok(n)) => {
                     self.down.note(n);

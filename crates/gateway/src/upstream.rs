@@ -16,7 +16,7 @@ pub(crate) mod queue;
 
 pub(crate) use attempts::Attempts;
 pub(crate) use breaker::{Passed, pass};
-pub(crate) use connect::{open, proxy_header};
+pub(crate) use connect::{Alpn, open, proxy_header};
 pub(crate) use key::key;
 pub(crate) use leg::Leg;
 pub(crate) use pick::{Lease, Newer, Picked, Want, beside, pick};

@@ -35,6 +35,8 @@ pub enum Reason {
     NoRoute,
     /// Routes match, but for other methods.
     MethodNotAllowed,
+    /// A protocol over HTTP/2 other than WebSocket (RFC 8441).
+    UnknownProtocol,
     /// No provider serves the model.
     UnknownModel,
     /// The request head did not arrive in time.
@@ -79,6 +81,8 @@ pub enum Reason {
     BadReply,
     /// The endpoint answered with an error status.
     UpstreamStatus,
+    /// The endpoint speaks HTTP/2 and takes no WebSocket over it.
+    NoWebSocket,
     /// No first byte of the reply in time.
     FirstTokenTimeout,
     /// Silence in the middle of the reply.
@@ -114,6 +118,7 @@ impl Reason {
         Self::RateLimited,
         Self::NoRoute,
         Self::MethodNotAllowed,
+        Self::UnknownProtocol,
         Self::UnknownModel,
         Self::HeadTimeout,
         Self::BodyTimeout,
@@ -136,6 +141,7 @@ impl Reason {
         Self::UpstreamClosed,
         Self::BadReply,
         Self::UpstreamStatus,
+        Self::NoWebSocket,
         Self::FirstTokenTimeout,
         Self::BetweenTokensTimeout,
         Self::RequestTimeout,
@@ -159,6 +165,7 @@ impl Reason {
             Self::RateLimited => "rate_limited",
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::UnknownProtocol => "unknown_protocol",
             Self::UnknownModel => "model_not_found",
             Self::HeadTimeout => "head_timeout",
             Self::BodyTimeout => "body_timeout",
@@ -181,6 +188,7 @@ impl Reason {
             Self::UpstreamClosed => "upstream_closed",
             Self::BadReply => "bad_reply",
             Self::UpstreamStatus => "upstream_status",
+            Self::NoWebSocket => "no_websocket",
             Self::FirstTokenTimeout => "first_token_timeout",
             Self::BetweenTokensTimeout => "between_tokens_timeout",
             Self::RequestTimeout => "request_timeout",
@@ -205,6 +213,7 @@ impl Reason {
             | Self::RateLimited
             | Self::NoRoute
             | Self::MethodNotAllowed
+            | Self::UnknownProtocol
             | Self::UnknownModel
             | Self::HeadTimeout
             | Self::BodyTimeout
@@ -239,6 +248,7 @@ impl Reason {
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::ClientGone | Self::WriteStall => 499,
             Self::UnknownServerName => 421,
+            Self::UnknownProtocol => 501,
             Self::ConnectionsFull
             | Self::Busy
             | Self::QueueTimeout

@@ -21,6 +21,10 @@ pub struct Options {
     pub window: Option<u32>,
     /// It speaks TLS.
     pub tls: Option<Arc<ServerConfig>>,
+    /// It takes tunnels (RFC 8441).
+    pub connect: bool,
+    /// Who serves those that choose HTTP/1.1 by ALPN.
+    pub http11: Option<SocketAddr>,
     /// It answers nothing at all on a new connection, not even SETTINGS.
     pub silent: bool,
 }
@@ -31,6 +35,7 @@ struct Record {
     connections: usize,
     open: usize,
     requests: Vec<Request<()>>,
+    protocols: Vec<String>,
     streams: usize,
     streams_most: usize,
     bodies: Vec<Vec<u8>>,
@@ -98,6 +103,11 @@ impl Http2Origin {
         self.lock().requests.clone()
     }
 
+    /// The `:protocol` of each extended CONNECT.
+    pub fn protocols(&self) -> Vec<String> {
+        self.lock().protocols.clone()
+    }
+
     /// Bodies that were read to their end.
     pub fn bodies(&self) -> Vec<Vec<u8>> {
         self.lock().bodies.clone()
@@ -109,7 +119,7 @@ impl Http2Origin {
         (record.streams, record.streams_most)
     }
 
-    /// Streams of `/hold` that the gateway has reset.
+    /// Streams of `/hold` and `/ws-hold` that the gateway has reset.
     pub fn resets(&self) -> usize {
         self.lock().resets
     }
@@ -140,8 +150,15 @@ impl Http2Origin {
         match &options.tls {
             None => self.serve(tcp, &options).await,
             Some(tls) => {
-                if let Ok(tls) = TlsAcceptor::from(Arc::clone(tls)).accept(tcp).await {
-                    self.serve(tls, &options).await;
+                if let Ok(mut tls) = TlsAcceptor::from(Arc::clone(tls)).accept(tcp).await {
+                    match options.http11 {
+                        Some(there) if tls.get_ref().1.alpn_protocol() == Some(b"http/1.1") => {
+                            if let Ok(mut there) = tokio::net::TcpStream::connect(there).await {
+                                let _ = tokio::io::copy_bidirectional(&mut tls, &mut there).await;
+                            }
+                        }
+                        _ => self.serve(tls, &options).await,
+                    }
                 }
             }
         }
@@ -161,6 +178,9 @@ impl Http2Origin {
         }
         if let Some(window) = options.window {
             builder.initial_window_size(window);
+        }
+        if options.connect {
+            builder.enable_connect_protocol();
         }
         let Ok(mut connection) = builder.handshake::<_, Bytes>(io).await else { return };
         loop {
@@ -197,6 +217,9 @@ impl Http2Origin {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         let mut head = Request::from_parts(parts, ());
+        if let Some(protocol) = head.extensions().get::<h2::ext::Protocol>() {
+            self.lock().protocols.push(protocol.as_str().to_owned());
+        }
         head.extensions_mut().clear();
         self.lock().requests.push(head);
         self.answer(&path, body, &mut respond).await;
@@ -239,6 +262,34 @@ impl Http2Origin {
                 let reply = Response::builder().status(204).body(()).unwrap();
                 let _ = respond.send_response(reply, true);
             }
+            // Tunnels: raw bytes come back, each side ends by itself.
+            "/ws" => {
+                let Ok(mut send) = respond.send_response(ok(), false) else { return };
+                self.echo(body, &mut send).await;
+                let _ = send.send_data(Bytes::new(), true);
+            }
+            "/ws-first" => {
+                let Ok(mut send) = respond.send_response(ok(), false) else { return };
+                let _ = send.send_data(Bytes::from_static(b"that is all"), true);
+                self.read_whole(body).await;
+            }
+            "/ws-reset" => {
+                let Ok(mut send) = respond.send_response(ok(), false) else { return };
+                let mut body = body;
+                let _ = body.data().await;
+                send.send_reset(Reason::CANCEL);
+            }
+            "/ws-hold" => {
+                let Ok(mut send) = respond.send_response(ok(), false) else { return };
+                let _ = send.send_data(Bytes::from_static(b"!"), false);
+                let _ = std::future::poll_fn(|cx| send.poll_reset(cx)).await;
+                self.lock().resets += 1;
+            }
+            "/ws-no" => {
+                let reply = Response::builder().status(403).body(()).unwrap();
+                let Ok(mut send) = respond.send_response(reply, false) else { return };
+                let _ = send.send_data(Bytes::from_static(b"no!"), true);
+            }
             // As gRPC does: the head at once, each message as it comes, the status behind them.
             "/grpc" => {
                 let reply = Response::builder().header("content-type", "application/grpc");
@@ -268,6 +319,15 @@ impl Http2Origin {
                 let _ = send.send_data(Bytes::from_static(b"ok"), true);
             }
         }
+    }
+
+    async fn read_whole(&self, mut body: RecvStream) {
+        let mut whole = Vec::new();
+        while let Some(Ok(piece)) = body.data().await {
+            whole.extend_from_slice(&piece);
+            let _ = body.flow_control().release_capacity(piece.len());
+        }
+        self.lock().bodies.push(whole);
     }
 
     async fn echo(&self, mut body: RecvStream, send: &mut SendStream<Bytes>) {

@@ -9,6 +9,7 @@
 pub mod gate;
 pub mod gateway;
 pub mod h2raw;
+pub mod h2tunnel;
 pub mod http;
 pub mod http2_origin;
 pub mod llm;

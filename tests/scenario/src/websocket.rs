@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::http::Connection;
+use crate::scripted::Received;
 
 /// The request of every test; the key is that of RFC 6455 section 1.3.
 pub const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: app\r\nConnection: keep-alive, Upgrade\r\n\
@@ -57,4 +58,11 @@ pub fn echoes(connection: &mut Connection, text: &str) {
     connection.send(&frame(1, text.as_bytes()));
     let expected = answer(1, text.as_bytes());
     assert_eq!(connection.exactly(expected.len()), expected);
+}
+
+/// A server's answer to this request, whatever its key.
+pub fn switched(request: &Received) -> String {
+    let key = request.field("sec-websocket-key").expect("a key");
+    let accept = tidegate_wire::websocket::accept(key.as_bytes());
+    SWITCHED.replace("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", &accept)
 }

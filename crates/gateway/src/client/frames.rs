@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::HeaderMap;
+use http::header::SEC_WEBSOCKET_ACCEPT;
+use http::{HeaderMap, StatusCode};
 
 use super::Outgoing;
 use crate::downstream::h2::head;
@@ -26,6 +27,8 @@ pub(crate) struct Frames {
     /// What is left of the last DATA frame.
     rest: Bytes,
     trailers: Option<Box<HeaderMap>>,
+    /// The caller has asked for a tunnel (RFC 8441), and takes any 2xx for its beginning.
+    connects: bool,
     /// Our side has ended.
     ended: bool,
     /// Bytes moved since that last counted as progress.
@@ -34,7 +37,12 @@ pub(crate) struct Frames {
 
 impl Frames {
     /// A stream whose request head has come.
-    pub(crate) fn new(link: &Rc<Link>, receive: RecvStream, respond: SendResponse<Bytes>) -> Self {
+    pub(crate) fn new(
+        link: &Rc<Link>,
+        receive: RecvStream,
+        respond: SendResponse<Bytes>,
+        connects: bool,
+    ) -> Self {
         link.stream_opened();
         Self {
             link: Rc::clone(link),
@@ -43,6 +51,7 @@ impl Frames {
             receive,
             rest: Bytes::new(),
             trailers: None,
+            connects,
             ended: false,
             moved: 0,
         }
@@ -115,8 +124,16 @@ impl Frames {
     /// Sends the head with which the first of `slices` begins, and says how long that was.
     fn send_head(&mut self, slices: &[IoSlice<'_>], total: usize, last: bool) -> io::Result<usize> {
         let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |first| first);
-        let (response, length) =
+        let (mut response, length) =
             head::response(first).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+        if self.connects && response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // How HTTP/2 says it (RFC 8441 section 5).
+            *response.status_mut() = StatusCode::OK;
+            response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+        } else if self.connects && response.status().is_success() {
+            // Whoever wrote this should have refused: it would begin a tunnel to nowhere.
+            return Err(io::ErrorKind::InvalidData.into());
+        }
         if response.status().is_informational() {
             self.respond.send_informational(response).map_err(to_io)?;
             return Ok(length);
@@ -214,10 +231,12 @@ impl Drop for Frames {
         if self.ended {
             return;
         }
-        // What was sent is not the whole reply.
+        // What was sent is not the whole reply. For a tunnel, this is what the reset of a TCP
+        // connection is (RFC 8441 section 5).
+        let code = if self.connects { Reason::CANCEL } else { Reason::INTERNAL_ERROR };
         match &mut self.body {
-            Some(body) => body.send_reset(Reason::INTERNAL_ERROR),
-            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+            Some(body) => body.send_reset(code),
+            None => self.respond.send_reset(code),
         }
     }
 }

@@ -128,6 +128,7 @@ async fn handshake(
             .reset_stream_duration(RESET_REMEMBERED_FOR)
             .max_pending_accept_reset_streams(RESET_UNSEEN_MAX)
             .max_local_error_reset_streams(Some(RESET_PROVOKED_MAX))
+            .enable_connect_protocol()
             .handshake(Io::new(stream, early, link))
     );
     let deadline = timer.now_ms() + snapshot.timeouts.head;
@@ -244,7 +245,8 @@ impl Speaking {
         let (parts, receive) = request.into_parts();
         let ended = receive.is_end_stream();
         let shard = Rc::clone(&self.link.shard);
-        let frames = Frames::new(&self.link, receive, respond);
+        let connects = head::is_extended_connect(&parts);
+        let frames = Frames::new(&self.link, receive, respond, connects);
         let mut client = Client::of_stream(frames, self.peer, Timer::new(&shard.timers));
         client.secure = self.secure;
         client.trust.clone_from(&self.trust);
@@ -271,7 +273,8 @@ async fn exchange(
         Err(error) => return refuse_unparsed(shard, &mut client, &error).await,
     };
     let limit = snapshot.limits.body;
-    let mut request = Request::of_stream(inbound, &client, shard.random(), limit);
+    let connects = head::is_extended_connect(parts);
+    let mut request = Request::of_stream(inbound, &client, shard.random(), limit, connects);
     pipeline::handle(shard, &snapshot, &mut client, &mut request, over).await;
     if client.reply.broken {
         // The reset that follows throws away what is queued: the connection's task, which has been
@@ -290,7 +293,7 @@ fn downgraded(
     let mut scratch = shard.scratch.borrow_mut();
     let written = &mut scratch.head;
     written.clear();
-    head::request(parts, ended, written)?;
+    head::request(parts, ended, [shard.random(), shard.random()], written)?;
     let mut inbound = shard.buffers.lend();
     if written.len() > inbound.bytes.len() {
         inbound.grow(written.len());

@@ -18,8 +18,9 @@ use crate::shard::Shard;
 use crate::stream::Stream;
 use crate::timer::Timer;
 use crate::tunnel::{self, Limits, Meter};
+use crate::upstream::connect::connect;
 use crate::upstream::key::client_key;
-use crate::upstream::{self, Attempts, Newer, Passed, Picked, Want, connect};
+use crate::upstream::{self, Alpn, Attempts, Leg, Newer, Passed, Picked, Want};
 
 /// Serves a connection until it ends. It keeps the listener's settings for as long: a reload does
 /// not touch it.
@@ -60,7 +61,7 @@ pub(crate) async fn serve(
     let idle_ms = picked.endpoint.timeouts.tunnel;
     let limits = Limits { endpoint: &picked.endpoint.live, idle_ms, half_closed_ms: idle_ms };
     let meter = Meter { received: &cell.received_bytes, sent: &cell.sent_bytes };
-    if let Some(reason) = tunnel::run(shard, &mut client, stream, limits, meter).await {
+    if let Some(reason) = tunnel::run(shard, &mut client, Leg::Http1(stream), limits, meter).await {
         ended(shard, reason);
     }
 }
@@ -90,7 +91,7 @@ async fn reach<'s>(
         let cell = picked.endpoint.live.cells.of(shard.index);
         cell.attempts.add(1);
         cell.connects.add(1);
-        let opened = connect::connect(picked.endpoint, client, shard.random()).await;
+        let opened = connect(picked.endpoint, client, shard.random(), Alpn::Configured).await;
         picked.note(shard, &mut passed, opened.as_ref().err(), 0);
         match opened {
             Ok(stream) => return Ok((picked, passed, stream)),

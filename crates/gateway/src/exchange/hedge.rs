@@ -11,7 +11,7 @@ use crate::error::{ProxyError, Repeatable};
 use crate::request::Request;
 use crate::route::Call;
 use crate::stream::Stream;
-use crate::upstream::connect::{open, proxy_header};
+use crate::upstream::connect::{Alpn, open, proxy_header};
 use crate::upstream::{self, Attempts, Leg, Newer, Passed, Picked};
 
 /// May this request be asked twice? It asks for no tunnel, has no body and does the same when it is done twice, and the
@@ -50,7 +50,7 @@ impl<'p> Lane<'p> {
         }
         cell.connects.add(1);
         let header = proxy_header(endpoint, parties.client);
-        let opening = Box::pin(open(endpoint, shard.random(), header));
+        let opening = Box::pin(open(endpoint, shard.random(), header, Alpn::Configured));
         Self { picked, opening: Some(opening), open_by, attempt: None }
     }
 

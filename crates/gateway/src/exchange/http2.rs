@@ -71,6 +71,10 @@ impl Attempt<'_> {
         head.clear();
         let request = &*parties.request;
         let body = whole_body(self.renamed.as_deref(), request);
+        let tunnels = parties.call.tunnels;
+        if tunnels {
+            super::upgrade::answer(request)?;
+        }
         let (length, next) = match &request.body {
             Body::Incoming(incoming) => (incoming.length(), Sending::Passing),
             _ if body.is_empty() => (Some(0), Sending::Done),
@@ -84,7 +88,7 @@ impl Attempt<'_> {
             self.endpoint,
             peer,
             secure,
-            Follows::Body(length),
+            if tunnels { Follows::Tunnel } else { Follows::Body(length) },
         );
         // Callers of HTTP/2 get them in any case.
         let trailers = request.is_framed()
@@ -92,7 +96,12 @@ impl Attempt<'_> {
                 .field(FieldId::Te)
                 .is_some_and(|te| memchr::memmem::find(te, b"trailers").is_some());
         let tls = self.endpoint.tls.is_some();
-        if !leg.send_head(head, tls, trailers, next == Sending::Done)? {
+        let sent = if tunnels {
+            leg.connect(head, tls)?
+        } else {
+            leg.send_head(head, tls, trailers, next == Sending::Done)?
+        };
+        if !sent {
             return Err(ProxyError::new(Reason::UpstreamClosed).repeatable(Repeatable::Stale));
         }
         self.sending = next;

@@ -12,7 +12,6 @@ use tidegate_wire::http1::head::{
     FieldId, HeadLimits, ResponseFraming, ResponseHead, parse_response,
 };
 
-use super::upgrade::SWITCHED;
 use super::{Attempt, Inward, Parties, ReplyBody, Stage};
 use super::{encode, kept};
 use crate::buffer::Scratch;
@@ -92,7 +91,7 @@ impl Attempt<'_> {
             };
             self.partial = Vec::new();
             let (head_bytes, rest) = bytes.split_at_mut(length.min(bytes.len()));
-            if reply.status == SWITCHED {
+            if self.is_switch(parties, reply.status) {
                 self.switch(parties, reply, head_bytes, composed)?;
                 return parties.client.send(cx, &mut [&**composed, &*rest].map(IoSlice::new));
             }
@@ -124,6 +123,13 @@ impl Attempt<'_> {
         bytes: &mut [u8],
         composed: &mut Vec<u8>,
     ) -> Result<(), ProxyError> {
+        if parties.request.connects() && (200..300).contains(&head.status) {
+            // The caller would take it for a tunnel.
+            return Err(ProxyError::text(
+                Reason::BadReply,
+                "The endpoint answered a request for a WebSocket without switching to it.",
+            ));
+        }
         self.observe_latency(parties.client.now_ms());
         let provider = self.endpoint.provider.as_ref();
         let llm = parties.call.llm;

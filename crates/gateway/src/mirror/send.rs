@@ -14,7 +14,7 @@ use super::Message;
 use crate::shard::Shard;
 use crate::stream::Stream;
 use crate::timer::Timer;
-use crate::upstream::open;
+use crate::upstream::{Alpn, open};
 
 /// Bytes of a reply that are read away, so that its connection can be used again; a longer one
 /// ends its connection.
@@ -79,7 +79,7 @@ pub(super) async fn send(
         keep(stream, reusable);
         return Ok(());
     }
-    let opening = open(endpoint, shard.random(), message.proxy_header);
+    let opening = open(endpoint, shard.random(), message.proxy_header, Alpn::Configured);
     let mut stream = opening.await.map_err(|_| Failure::Endpoint)?;
     let exchanged = exchange(&mut stream, &parts, method, head_limit).await;
     let reusable = exchanged.ok_or(Failure::Endpoint)?;

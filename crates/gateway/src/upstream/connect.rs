@@ -19,15 +19,25 @@ use crate::upstream::egress;
 /// Addresses of one name that are tried in turn.
 const ADDRESSES_MAX: usize = 3;
 
+/// What is offered to an endpoint that chooses its protocol in the TLS handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alpn {
+    /// What `upstreams.*.protocol` says.
+    Configured,
+    /// HTTP/1.1 alone.
+    Http11,
+}
+
 /// Opens a connection within the endpoint's connect deadline. Ends early when the caller goes.
 pub(crate) async fn connect(
     endpoint: &Endpoint,
     client: &mut Client,
     turn: u64,
+    alpn: Alpn,
 ) -> Result<Stream, ProxyError> {
     let deadline = client.now_ms() + endpoint.timeouts.connect;
     // Boxed, and what is rare in it once more: it would count for every exchange.
-    let mut opening = Box::pin(open(endpoint, turn, proxy_header(endpoint, client)));
+    let mut opening = Box::pin(open(endpoint, turn, proxy_header(endpoint, client), alpn));
     std::future::poll_fn(|cx| {
         if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
             return Poll::Ready(opened);
@@ -63,6 +73,7 @@ pub(crate) async fn open(
     endpoint: &Endpoint,
     turn: u64,
     header: Vec<u8>,
+    alpn: Alpn,
 ) -> Result<Stream, ProxyError> {
     if let Some(path) = &endpoint.unix {
         return Box::pin(unix(path, &header)).await;
@@ -88,7 +99,12 @@ pub(crate) async fn open(
     }
     let Some(tls) = &endpoint.tls else { return Ok(Stream::Tcp(tcp)) };
     let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
-    match Box::pin(connector.connect(tls.server_name.clone(), tcp)).await {
+    let name = tls.server_name.clone();
+    let handshake = match alpn {
+        Alpn::Configured => connector.connect(name, tcp),
+        Alpn::Http11 => connector.with_alpn(vec![b"http/1.1".to_vec()]).connect(name, tcp),
+    };
+    match Box::pin(handshake).await {
         Ok(stream) => Ok(Stream::Tls(Box::new(stream))),
         Err(error) => {
             Err(ProxyError::io(Reason::TlsFailed, error).repeatable(Repeatable::Anywhere))

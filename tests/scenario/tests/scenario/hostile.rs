@@ -11,6 +11,7 @@ mod connection;
 mod fields;
 mod flow;
 mod h2_bodies;
+mod h2_connect;
 mod h2_fields;
 mod h2_frames;
 mod h2_hpack;

@@ -1,6 +1,8 @@
-//! WebSocket over HTTP/1.1: the switch, the tunnel behind it, its ends and its bounds.
+//! WebSocket: the switch, over HTTP/1.1 and HTTP/2, the tunnel behind it, its ends and its bounds.
 
 mod life;
+mod over_h2;
+mod over_h2_life;
 mod switch;
 
 use std::net::SocketAddr;

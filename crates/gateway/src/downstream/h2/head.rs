@@ -2,10 +2,12 @@
 //! parsed like any other: what that refuses, HTTP/2 cannot bring in. A reply is composed as an
 //! HTTP/1.1 head and turned into fields here.
 
+use h2::ext::Protocol;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, request};
 use tidegate_snapshot::Reason;
 use tidegate_wire::http1::write::put_field;
+use tidegate_wire::websocket;
 
 use crate::error::ProxyError;
 
@@ -18,20 +20,28 @@ fn is_of_connection(name: &HeaderName) -> bool {
     )
 }
 
+/// Does it ask for a tunnel (RFC 8441)?
+pub(super) fn is_extended_connect(parts: &request::Parts) -> bool {
+    parts.extensions.get::<Protocol>().is_some()
+}
+
 /// Writes a request's head as HTTP/1.1. `ended`: no body follows. Chunked stands for a body whose
-/// length is not known.
+/// length is not known. `random` makes the key of a WebSocket, which HTTP/2 does not have.
 pub(super) fn request(
     parts: &request::Parts,
     ended: bool,
+    random: [u64; 2],
     out: &mut Vec<u8>,
 ) -> Result<(), ProxyError> {
-    if parts.extensions.get::<h2::ext::Protocol>().is_some() {
-        return Err(malformed("Extended CONNECT (RFC 8441) was not offered."));
+    let protocol = parts.extensions.get::<Protocol>();
+    if let Some(protocol) = protocol {
+        check_connect(parts, protocol, ended)?;
     }
     if parts.uri.scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
         return Err(malformed(":scheme must be http or https."));
     }
-    out.extend_from_slice(parts.method.as_str().as_bytes());
+    let method = if protocol.is_some() { "GET" } else { parts.method.as_str() };
+    out.extend_from_slice(method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(target(parts)?.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
@@ -58,21 +68,52 @@ pub(super) fn request(
             header::TE if !value.eq_ignore_ascii_case(b"trailers") => {
                 return Err(malformed("TE can only be trailers in HTTP/2."));
             }
+            // Of HTTP/1.1 alone (RFC 8441 section 5): the ones that the endpoint gets are ours.
+            _ if protocol.is_some() && is_of_handshake(name) => {}
             _ => put_field(out, name.as_str().as_bytes(), value),
         }
     }
     put_cookies(&parts.headers, out);
-    if !ended && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+    if protocol.is_some() {
+        out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
+        put_field(out, b"Sec-WebSocket-Key", websocket::key(random).as_bytes());
+    } else if !ended && !parts.headers.contains_key(header::CONTENT_LENGTH) {
         put_field(out, b"Transfer-Encoding", b"chunked");
     }
     out.extend_from_slice(b"\r\n");
     Ok(())
 }
 
+/// Checks what only the request for a tunnel has. Whatever follows its head is of the tunnel.
+fn check_connect(
+    parts: &request::Parts,
+    protocol: &Protocol,
+    ended: bool,
+) -> Result<(), ProxyError> {
+    if !protocol.as_str().eq_ignore_ascii_case("websocket") {
+        return Err(ProxyError::text(
+            Reason::UnknownProtocol,
+            "Of the protocols over HTTP/2 (RFC 8441), only websocket is served here.",
+        ));
+    }
+    if ended {
+        return Err(malformed("The stream of a WebSocket ended with its head."));
+    }
+    if parts.headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(malformed("A WebSocket has no length."));
+    }
+    Ok(())
+}
+
+/// Is it a field of the WebSocket handshake that HTTP/2 does without?
+fn is_of_handshake(name: &HeaderName) -> bool {
+    *name == header::SEC_WEBSOCKET_KEY || *name == header::SEC_WEBSOCKET_ACCEPT
+}
+
 /// The request target. Only a path or, for OPTIONS, `*` has a place in `:path`: anything else would
 /// be read as a target of another form, with an authority of its own.
 fn target(parts: &request::Parts) -> Result<&str, ProxyError> {
-    if parts.method == Method::CONNECT {
+    if parts.method == Method::CONNECT && !is_extended_connect(parts) {
         return parts
             .uri
             .authority()

@@ -254,6 +254,12 @@ impl Connection {
         }
     }
 
+    /// Has the endpoint said that it takes tunnels (RFC 8441 section 3)?
+    pub(super) fn may_connect(&self) -> bool {
+        let sender = self.sender.borrow();
+        sender.as_ref().is_some_and(SendRequest::is_extended_connect_protocol_enabled)
+    }
+
     /// Begins a stream. None: the connection takes none any more.
     pub(super) fn send(
         &self,

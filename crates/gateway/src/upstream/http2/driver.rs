@@ -19,7 +19,7 @@ use crate::error::{ProxyError, Repeatable};
 use crate::shard::{Shard, TaskGuard};
 use crate::stream::Stream;
 use crate::timer::{Timer, Timers};
-use crate::upstream::connect;
+use crate::upstream::connect::{self, Alpn};
 
 /// What an endpoint may send on one connection before we have passed any of it on: the windows of
 /// all streams together, so that callers who read slowly never hold up the others.
@@ -92,7 +92,7 @@ async fn run(counted: TaskGuard, shard: Rc<Shard>, opening: Opening, endpoint: A
     let connections = Rc::clone(&opening.connections);
     let turn = shard.random();
     let opened = {
-        let mut connecting = Box::pin(connect::open(&endpoint, turn, Vec::new()));
+        let mut connecting = Box::pin(connect::open(&endpoint, turn, Vec::new(), Alpn::Configured));
         std::future::poll_fn(|cx| {
             if let Poll::Ready(opened) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(opened);

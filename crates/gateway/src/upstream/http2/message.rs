@@ -1,7 +1,8 @@
 //! Heads between the two forms: ours of HTTP/1.1, which is composed and parsed in one place, and
 //! fields of HTTP/2.
 
-use http::header::{HOST, HeaderName, HeaderValue, TE};
+use h2::ext::Protocol;
+use http::header::{HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use memchr::memmem;
@@ -10,6 +11,15 @@ use tidegate_wire::http1::head::FieldId;
 use tidegate_wire::http1::write::put_field;
 
 use crate::error::ProxyError;
+
+/// The extended CONNECT that this composed request for a WebSocket stands for (RFC 8441 section 5).
+pub(super) fn connect(head: &[u8], tls: bool) -> Result<Request<()>, ProxyError> {
+    let mut request = request(head, tls, false)?;
+    *request.method_mut() = Method::CONNECT;
+    request.headers_mut().remove(SEC_WEBSOCKET_KEY);
+    request.extensions_mut().insert(Protocol::from_static("websocket"));
+    Ok(request)
+}
 
 /// The request that this composed head of HTTP/1.1 stands for (RFC 9113 section 8.3.1).
 pub(super) fn request(head: &[u8], tls: bool, trailers: bool) -> Result<Request<()>, ProxyError> {
@@ -131,6 +141,17 @@ mod tests {
         let fields: Vec<_> =
             request.headers().iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
         assert_eq!(fields, [("x-one", "1"), ("x-two", "a"), ("x-two", "b"), ("te", "trailers")]);
+    }
+
+    #[test]
+    fn a_request_for_a_websocket_becomes_an_extended_connect() {
+        let head = b"GET /chat?x HTTP/1.1\r\nHost: app\r\nSec-WebSocket-Key: k\r\n\
+            Sec-WebSocket-Version: 13\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let request = connect(head, false).unwrap();
+        assert_eq!((request.method(), request.uri().path()), (&Method::CONNECT, "/chat"));
+        assert_eq!(request.extensions().get::<Protocol>().unwrap().as_str(), "websocket");
+        let names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["sec-websocket-version"]);
     }
 
     #[test]

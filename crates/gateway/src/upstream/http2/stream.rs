@@ -1,5 +1,6 @@
 //! One stream: a request out and its reply in, each within its flow-control window.
 
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -76,7 +77,7 @@ pub(crate) enum Reading {
     /// As above, and they are the last.
     Ended(usize),
     /// The stream failed.
-    Failed(Refusal, std::io::Error),
+    Failed(Refusal, io::Error),
 }
 
 impl Http2Leg {
@@ -107,12 +108,27 @@ impl Http2Leg {
     ) -> Result<bool, ProxyError> {
         self.wants_trailers = trailers;
         let request = message::request(head, tls, trailers)?;
+        Ok(self.begin(request, end))
+    }
+
+    /// Does the endpoint take tunnels (RFC 8441 section 3)?
+    pub(crate) fn may_connect(&self) -> bool {
+        self.lease.connection.may_connect()
+    }
+
+    /// Sends the head of a request for a WebSocket, as [`Http2Leg::send_head`]; our side stays open.
+    pub(crate) fn connect(&mut self, head: &[u8], tls: bool) -> Result<bool, ProxyError> {
+        let request = message::connect(head, tls)?;
+        Ok(self.begin(request, false))
+    }
+
+    fn begin(&mut self, request: http::Request<()>, end: bool) -> bool {
         let Some(Ok((reply, send))) = self.lease.connection.send(request, end) else {
-            return Ok(false);
+            return false;
         };
         self.reply = Some(reply);
         self.send = Some(send);
-        Ok(true)
+        true
     }
 
     /// Takes a piece of the body to be sent; the one before must have gone.
@@ -148,6 +164,53 @@ impl Http2Leg {
         Poll::Ready(true)
     }
 
+    /// Sends bytes of a tunnel, as many as the endpoint's window allows now.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let Some(send) = &mut self.send else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let Some(bytes) = slices.iter().find(|slice| !slice.is_empty()) else {
+            return Poll::Ready(Ok(0));
+        };
+        send.reserve_capacity(bytes.len().min(PIECE));
+        while send.capacity() == 0 {
+            match ready!(send.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
+                None => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+            }
+        }
+        let taken = send.capacity().min(bytes.len());
+        let piece = Bytes::copy_from_slice(bytes.get(..taken).unwrap_or_default());
+        send.send_data(piece, false).map_err(io::Error::other)?;
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Ends our side of a tunnel.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        let send = self.send.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        send.send_data(Bytes::new(), true).map_err(io::Error::other)
+    }
+
+    /// Reads bytes of a tunnel; 0 is its end.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        space: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match ready!(self.poll_data(cx, space)) {
+            Reading::Ended(read) => Poll::Ready(Ok(read)),
+            Reading::Filled(read) if read > 0 => Poll::Ready(Ok(read)),
+            // Only space for less than a frame comes to this.
+            Reading::Filled(_) => Poll::Ready(Err(io::ErrorKind::InvalidInput.into())),
+            Reading::Failed(_, error) => Poll::Ready(Err(error)),
+        }
+    }
+
     /// Is something put and not sent?
     pub(crate) fn is_sending(&self) -> bool {
         !self.unsent.is_empty()
@@ -159,12 +222,9 @@ impl Http2Leg {
         &mut self,
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
-    ) -> Poll<Result<(), (Refusal, std::io::Error)>> {
+    ) -> Poll<Result<(), (Refusal, io::Error)>> {
         let Some(reply) = &mut self.reply else {
-            return Poll::Ready(Err((
-                Refusal::Unprocessed,
-                std::io::ErrorKind::NotConnected.into(),
-            )));
+            return Poll::Ready(Err((Refusal::Unprocessed, io::ErrorKind::NotConnected.into())));
         };
         match ready!(Pin::new(reply).poll(cx)) {
             Ok(reply) => {
@@ -179,8 +239,8 @@ impl Http2Leg {
         }
     }
 
-    fn refused(error: h2::Error) -> (Refusal, std::io::Error) {
-        (Refusal::of(&error), std::io::Error::other(error))
+    fn refused(error: h2::Error) -> (Refusal, io::Error) {
+        (Refusal::of(&error), io::Error::other(error))
     }
 
     /// Reads what has come of the body into `space`. What was read before counts as passed on: the
@@ -191,7 +251,7 @@ impl Http2Leg {
             return Poll::Ready(Reading::Failed(refusal, error));
         }
         let Some(receive) = &mut self.receive else {
-            let error = std::io::ErrorKind::NotConnected.into();
+            let error = io::ErrorKind::NotConnected.into();
             return Poll::Ready(Reading::Failed(Refusal::Connection, error));
         };
         if self.unreleased > 0 {

@@ -14,15 +14,15 @@ use tidegate_scenario::process::directory;
 use tidegate_scenario::until;
 
 /// An authority, and files with what it vouches for.
-struct Authority {
+pub(super) struct Authority {
     ca: PathBuf,
     client: PathBuf,
     client_key: PathBuf,
-    server: ServerConfig,
+    pub(super) server: ServerConfig,
 }
 
 /// Makes one. `demands`: its server asks callers for a certificate of this authority.
-fn authority(name: &str, demands: bool, alpn: &[&[u8]]) -> Authority {
+pub(super) fn authority(name: &str, demands: bool, alpn: &[&[u8]]) -> Authority {
     let authority_key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -69,7 +69,7 @@ impl Authority {
     }
 
     /// The `tls` section that trusts it, with or without a certificate of ours.
-    fn section(&self, ours: bool) -> String {
+    pub(super) fn section(&self, ours: bool) -> String {
         let identity = if ours {
             format!(", cert: \"{}\", key: \"{}\"", self.client.display(), self.client_key.display())
         } else {

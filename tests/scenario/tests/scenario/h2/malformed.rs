@@ -66,7 +66,7 @@ fn cases<'c>() -> Vec<Case<'c>> {
         case("CONNECT with a path", &[(":method", "CONNECT"), S, A, P]),
         case("CONNECT without an authority", &[(":method", "CONNECT")]),
         case(
-            "extended CONNECT that was not offered",
+            "an extended CONNECT that ends with its head",
             &[(":method", "CONNECT"), (":protocol", "websocket"), S, A, P],
         ),
         case(":protocol of a GET", &[M, (":protocol", "websocket"), S, A, P]),

@@ -144,6 +144,7 @@ pub(super) fn tables() -> Vec<Vec<Row>> {
         super::h2_targets::rows(),
         super::h2_fields::rows(),
         super::h2_bodies::rows(),
+        super::h2_connect::rows(),
         super::h2_frames::rows(),
         super::h2_hpack::rows(),
     ]

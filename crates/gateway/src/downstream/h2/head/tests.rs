@@ -15,7 +15,7 @@ fn parts(method: &str, uri: &str, fields: &[(&str, &str)]) -> request::Parts {
 
 fn written(parts: &request::Parts, ended: bool) -> Result<String, String> {
     let mut out = Vec::new();
-    match request(parts, ended, &mut out) {
+    match request(parts, ended, [1, 2], &mut out) {
         Ok(()) => Ok(String::from_utf8(out).unwrap()),
         Err(error) => Err(error.to_string()),
     }
@@ -121,5 +121,48 @@ fn a_composed_head_becomes_fields_without_those_of_the_connection() {
 fn half_a_head_is_none() {
     for bytes in [&b""[..], b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 2\r\n\r\n", b"\r\n\r\n"] {
         assert!(response(bytes).is_none(), "{bytes:?}");
+    }
+}
+
+fn tunnel(protocol: &'static str, fields: &[(&str, &str)]) -> request::Parts {
+    let mut parts = parts("CONNECT", "http://a.example/chat?x=1", fields);
+    parts.extensions.insert(Protocol::from_static(protocol));
+    parts
+}
+
+#[test]
+fn an_extended_connect_becomes_a_request_for_a_websocket_with_a_key_of_ours() {
+    let fields = [
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "of the caller"),
+        ("sec-websocket-accept", "too"),
+    ];
+    let text = written(&tunnel("websocket", &fields), false).unwrap();
+    assert_eq!(
+        text,
+        "GET /chat?x=1 HTTP/1.1\r\nHost: a.example\r\nsec-websocket-version: 13\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: AAAAAAAAAAEAAAAAAAAAAg==\r\n\r\n"
+    );
+    let mut head = RequestHead::default();
+    let length = parse_request(text.as_bytes(), &HeadLimits::default(), &mut head);
+    assert_eq!(length, Ok(Some(text.len())));
+    assert_eq!(head.framing, RequestFraming::None);
+    assert!(head.upgrade.is_some());
+}
+
+#[test]
+fn an_extended_connect_asks_for_a_websocket_has_no_length_and_stays_open() {
+    let refused = [
+        (tunnel("connect-udp", &[]), false, "unknown_protocol"),
+        (tunnel("websocket, h2c", &[]), false, "unknown_protocol"),
+        (tunnel("", &[]), false, "unknown_protocol"),
+        (tunnel("websocket", &[]), true, "bad_request"),
+        (tunnel("websocket", &[("content-length", "0")]), false, "bad_request"),
+        (tunnel("websocket", &[("upgrade", "websocket")]), false, "bad_request"),
+    ];
+    for (parts, ended, reason) in refused {
+        let error = written(&parts, ended).unwrap_err();
+        assert!(error.starts_with(reason), "{error}");
     }
 }
