@@ -253,6 +253,15 @@ impl Client {
         }
     }
 
+    /// The fields behind the request's body, once its end has been read (HTTP/2 only). They are as the
+    /// caller sent them.
+    pub(crate) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        match &mut self.wire {
+            Wire::Http1(_) => None,
+            Wire::Http2(frames) => frames.take_trailers(),
+        }
+    }
+
     /// Ready once nothing is left to write.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
         while self.reply.written < self.reply.pending.len() {

@@ -84,7 +84,7 @@ impl Tunnel {
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
         for piece in bytes.chunks(16 * 1024) {
-            let length = piece.len() as i64;
+            let length = i64::try_from(piece.len()).expect("a short piece");
             while self.stream_window.min(self.connection_window) < length {
                 assert!(self.take_frame(), "ended with {:?} before all was sent", self.ended);
             }

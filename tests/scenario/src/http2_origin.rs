@@ -39,6 +39,7 @@ struct Record {
     streams: usize,
     streams_most: usize,
     bodies: Vec<Vec<u8>>,
+    trailers: Vec<HeaderMap>,
     resets: usize,
     refuse: usize,
 }
@@ -111,6 +112,11 @@ impl Http2Origin {
     /// Bodies that were read to their end.
     pub fn bodies(&self) -> Vec<Vec<u8>> {
         self.lock().bodies.clone()
+    }
+
+    /// The trailers that came behind bodies.
+    pub fn trailers(&self) -> Vec<HeaderMap> {
+        self.lock().trailers.clone()
     }
 
     /// Streams open now, and at most so far.
@@ -262,12 +268,7 @@ impl Http2Origin {
                 let reply = Response::builder().status(204).body(()).unwrap();
                 let _ = respond.send_response(reply, true);
             }
-            // Tunnels: raw bytes come back, each side ends by itself.
-            "/ws" => {
-                let Ok(mut send) = respond.send_response(ok(), false) else { return };
-                self.echo(body, &mut send).await;
-                let _ = send.send_data(Bytes::new(), true);
-            }
+            // Tunnels, as is `/ws`.
             "/ws-first" => {
                 let Ok(mut send) = respond.send_response(ok(), false) else { return };
                 let _ = send.send_data(Bytes::from_static(b"that is all"), true);
@@ -309,7 +310,7 @@ impl Http2Origin {
                     .header("grpc-status", "5");
                 let _ = respond.send_response(reply.body(()).unwrap(), true);
             }
-            "/echo" => {
+            "/echo" | "/ws" => {
                 let Ok(mut send) = respond.send_response(ok(), false) else { return };
                 self.echo(body, &mut send).await;
                 let _ = send.send_data(Bytes::new(), true);
@@ -339,6 +340,9 @@ impl Http2Origin {
                 return;
             }
             let _ = body.flow_control().release_capacity(length);
+        }
+        if let Ok(Some(trailers)) = body.trailers().await {
+            self.lock().trailers.push(trailers);
         }
         self.lock().bodies.push(whole);
     }

@@ -27,6 +27,8 @@ pub(crate) struct Frames {
     /// What is left of the last DATA frame.
     rest: Bytes,
     trailers: Option<Box<HeaderMap>>,
+    /// Those of the request, once it has ended.
+    received_trailers: Option<Box<HeaderMap>>,
     /// The caller has asked for a tunnel (RFC 8441), and takes any 2xx for its beginning.
     connects: bool,
     /// Our side has ended.
@@ -51,6 +53,7 @@ impl Frames {
             receive,
             rest: Bytes::new(),
             trailers: None,
+            received_trailers: None,
             connects,
             ended: false,
             moved: 0,
@@ -68,7 +71,11 @@ impl Frames {
             match ready!(self.receive.poll_data(cx)) {
                 Some(Ok(data)) => self.rest = data,
                 Some(Err(error)) => return Poll::Ready(Err(to_io(error))),
-                None => return Poll::Ready(Ok(0)),
+                None => {
+                    let trailers = ready!(self.receive.poll_trailers(cx)).map_err(to_io)?;
+                    self.received_trailers = trailers.map(Box::new);
+                    return Poll::Ready(Ok(0));
+                }
             }
         }
         let taken = self.rest.len().min(space.len());
@@ -186,6 +193,11 @@ impl Frames {
     /// See [`super::Client::set_trailers`].
     pub(super) fn set_trailers(&mut self, trailers: HeaderMap) {
         self.trailers = Some(Box::new(trailers));
+    }
+
+    /// The fields behind the request's body, once its end has been read.
+    pub(super) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        self.received_trailers.take()
     }
 
     /// Ends our side.

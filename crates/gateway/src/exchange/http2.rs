@@ -55,6 +55,7 @@ impl Attempt<'_> {
                     let last = bytes.is_empty() || parties.request.is_read();
                     leg.put(bytes, last);
                     if last {
+                        leg.put_trailers(parties.client.take_trailers().as_deref());
                         self.sending = Sending::Flushing;
                     }
                 }

@@ -30,6 +30,8 @@ pub(crate) struct Http2Leg {
     unsent: Bytes,
     /// Nothing follows `unsent`.
     last: bool,
+    /// What of the caller's trailer fields goes out behind that.
+    trailing: Option<Box<HeaderMap>>,
     /// Handed to the exchange, not yet told to the endpoint as taken.
     unreleased: usize,
     /// What came after what has been handed on.
@@ -88,6 +90,7 @@ impl Http2Leg {
             receive: None,
             unsent: Bytes::new(),
             last: false,
+            trailing: None,
             unreleased: 0,
             failed: None,
             ended: false,
@@ -137,6 +140,11 @@ impl Http2Leg {
         self.last = last;
     }
 
+    /// Takes the fields that follow the body, of which those go out that may be passed on.
+    pub(crate) fn put_trailers(&mut self, trailers: Option<&HeaderMap>) {
+        self.trailing = trailers.and_then(message::passable);
+    }
+
     /// Sends what was put, as far as the endpoint's window allows. Ready when all of it has gone;
     /// false: the endpoint takes no more.
     pub(crate) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
@@ -152,16 +160,20 @@ impl Http2Leg {
                 }
             }
             let piece = self.unsent.split_to(room.min(self.unsent.len()));
-            let end = self.last && self.unsent.is_empty();
+            let end = self.last && self.unsent.is_empty() && self.trailing.is_none();
             if send.send_data(piece, end).is_err() {
                 return Poll::Ready(false);
             }
             self.last &= !end;
         }
-        if std::mem::take(&mut self.last) && send.send_data(Bytes::new(), true).is_err() {
-            return Poll::Ready(false);
+        if !std::mem::take(&mut self.last) {
+            return Poll::Ready(true);
         }
-        Poll::Ready(true)
+        let ended = match self.trailing.take() {
+            Some(trailers) => send.send_trailers(*trailers),
+            None => send.send_data(Bytes::new(), true),
+        };
+        Poll::Ready(ended.is_ok())
     }
 
     /// Sends bytes of a tunnel, as many as the endpoint's window allows now.

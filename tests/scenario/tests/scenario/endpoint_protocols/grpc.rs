@@ -129,3 +129,28 @@ fn a_cancelled_call_is_cancelled_at_the_endpoint() {
     until("the endpoint has heard of it", || (origin.resets() == 1).then_some(()));
     assert_eq!(origin.connections(), 1);
 }
+
+#[test]
+fn fields_behind_a_callers_body_are_passed_on_without_trusted_names() {
+    let origin = Http2Origin::start(Options::default());
+    let gateway = to(&origin);
+    call(&gateway, async |mut sender| {
+        for body in [message("hello"), Bytes::new()] {
+            let (reply, mut send) = sender.send_request(request("/echo"), false).unwrap();
+            send.send_data(body.clone(), false).unwrap();
+            let mut trailers = HeaderMap::new();
+            for name in ["x-checksum", "authorization", "x-forwarded-for", "content-length"] {
+                trailers.insert(name, "1".parse().unwrap());
+            }
+            send.send_trailers(trailers).unwrap();
+            let (answered, _) = rest(reply.await.unwrap()).await;
+            assert_eq!(answered, body);
+        }
+    });
+    let seen = origin.trailers();
+    assert_eq!(seen.len(), 2);
+    for trailers in seen {
+        let names: Vec<_> = trailers.keys().map(http::HeaderName::as_str).collect();
+        assert_eq!(names, ["x-checksum"]);
+    }
+}
