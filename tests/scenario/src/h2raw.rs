@@ -110,6 +110,12 @@ impl Raw {
         raw
     }
 
+    /// The same connection once more, for a thread that reads while this one writes.
+    #[track_caller]
+    pub fn reader(&self) -> Self {
+        Self { stream: self.stream.try_clone().expect("a second handle"), read: Vec::new() }
+    }
+
     /// Sends bytes as they are; false when the peer takes no more.
     pub fn bytes(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()

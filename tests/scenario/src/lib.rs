@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 #![allow(clippy::format_push_string)]
 
+pub mod bystander;
 pub mod gate;
 pub mod gateway;
 pub mod h2raw;

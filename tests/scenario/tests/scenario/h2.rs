@@ -1,6 +1,7 @@
 //! HTTP/2 towards callers: what goes in comes out, what is malformed goes nowhere, floods are bounded.
 
 mod attacks;
+mod bombs;
 mod ends;
 mod malformed;
 mod messages;
