@@ -311,3 +311,20 @@ fn connections_far_beyond_the_limit_are_refused_unread() {
     drop(all);
     until("the gateway answers again", || (asks(&gateway).reply().status == 200).then_some(()));
 }
+
+#[test]
+fn a_body_over_the_limit_is_refused_also_when_it_comes_with_its_head() {
+    let origin = Origin::start(|_| Answer::ok("taken"));
+    let gateway = Gateway::start(&format!(
+        "upstreams: {{ app: {{ endpoints: [http://{}] }} }}\n\
+         routes: [{{ path: /, upstream: app }}]\nlimits: {{ body: 1KiB }}\n",
+        origin.address
+    ));
+    let mut connection = Connection::open(gateway.address);
+    for (size, status) in [(1024, 200), (1025, 413), (1024, 200)] {
+        let body = "x".repeat(size);
+        let request = format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n{body}");
+        let reply = connection.send(request.as_bytes()).reply();
+        assert_eq!(reply.status, status, "{size} bytes: {}", reply.text());
+    }
+}
