@@ -8,6 +8,7 @@ target := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 profile := $(if $(CI),ci,default)
 tools := .test-env/tools/bin
 sdk := .test-env/sdk/bin
+clients := .test-env/clients/bin
 ARGS ?=
 
 help: ## lists the targets
@@ -36,6 +37,7 @@ test: ## every test; installs what it needs
 	@scripts/step "bench script" python3 -m unittest discover -q -s bench
 	@scripts/step "doc tests" cargo test --locked --workspace --doc --quiet
 	@TIDEGATE_BIN=$(abspath $(target)/debug/tidegate) scripts/step "SDK suites" $(sdk)/python tests/sdk/run.py
+	@TIDEGATE_BIN=$(abspath $(target)/debug/tidegate) scripts/step "real clients" $(clients)/python tests/clients/run.py
 	@TIDEGATE_BIN=$(abspath $(target)/debug/tidegate) scripts/step "README commands" $(sdk)/python tests/readme/run.py
 
 bench: ## measures the gateway beside nginx, haproxy and Caddy and writes a report
