@@ -14,7 +14,7 @@ use tidegate_wire::http1::head::{HeadLimits, parse_request};
 use tidegate_wire::http2::begins_like_preface;
 
 use crate::buffer::Lent;
-use crate::client::{Client, Wire};
+use crate::client::Client;
 use crate::error::{Cause, ProxyError};
 use crate::pipeline;
 use crate::reply;
@@ -201,22 +201,22 @@ fn head_limits(snapshot: &Snapshot) -> HeadLimits {
 }
 
 /// Ends our side and gives the caller a moment to read what we sent: closing a socket with unread
-/// bytes resets it, and the reply would be lost (RFC 9112 section 9.6).
+/// bytes resets it, and the reply would be lost (RFC 9112 section 9.6). A stream of HTTP/2 is reset
+/// then, and callers exist that forget a reply when its reset comes with it.
 async fn linger(shard: &Rc<Shard>, client: &mut Client) {
     let deadline = client.now_ms() + LINGER_MS;
-    let Wire::Http1(stream) = &mut client.wire else { return };
     let mut left = LINGER_BYTES;
     let mut ended = false;
     std::future::poll_fn(|cx| {
         if !ended {
-            match stream.poll_shutdown(cx) {
+            match client.poll_shutdown(cx) {
                 Poll::Ready(Ok(())) => ended = true,
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Pending => {}
             }
         }
         let mut scratch = shard.scratch.borrow_mut();
-        while let Poll::Ready(read) = stream.poll_read(cx, &mut scratch.read) {
+        while let Poll::Ready(read) = client.poll_read(cx, &mut scratch.read) {
             match read {
                 Ok(n) if n > 0 && n < left => left -= n,
                 _ => return Poll::Ready(()),

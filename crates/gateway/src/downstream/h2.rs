@@ -23,7 +23,7 @@ use tidegate_wire::http2::{PREFACE, begins_like_preface};
 
 use self::io::Io;
 use self::link::Link;
-use super::{OVER_LIMIT_MS, mark, parse, refuse_unparsed};
+use super::{After, OVER_LIMIT_MS, linger, mark, parse, refuse_unparsed};
 use crate::buffer::Lent;
 use crate::client::frames::Frames;
 use crate::client::{Client, Wire};
@@ -275,7 +275,10 @@ async fn exchange(
     let limit = snapshot.limits.body;
     let connects = head::is_extended_connect(parts);
     let mut request = Request::of_stream(inbound, &client, shard.random(), limit, connects);
-    pipeline::handle(shard, &snapshot, &mut client, &mut request, over).await;
+    let after = pipeline::handle(shard, &snapshot, &mut client, &mut request, over).await;
+    if matches!(after, After::Linger) && !request.is_read() {
+        Box::pin(linger(shard, &mut client)).await;
+    }
     if client.reply.broken {
         // The reset that follows throws away what is queued: the connection's task, which has been
         // woken by it, goes first.

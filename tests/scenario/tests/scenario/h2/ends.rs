@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use tidegate_lab::origin::{OriginOptions, spawn_origin};
 use tidegate_scenario::gate::Gate;
-use tidegate_scenario::h2raw::{DATA, END_STREAM, GOAWAY, HEADERS, Raw};
+use tidegate_scenario::h2raw::{DATA, END_STREAM, GOAWAY, HEADERS, RST_STREAM, Raw, request};
 use tidegate_scenario::origin::{Answer, Origin};
 use tidegate_scenario::until;
 
@@ -68,7 +68,7 @@ fn nothing_is_held_when_connections_break_in_the_middle() {
         for stream in (1..40).step_by(2) {
             raw.get(stream, if turn % 2 == 0 { "/big" } else { "/slow?ms=5000" });
         }
-        raw.head(41, &tidegate_scenario::h2raw::request("POST", "/echo", &[]), false);
+        raw.head(41, &request("POST", "/echo", &[]), false);
         raw.frame(DATA, 0, 41, b"half");
         if turn % 4 == 0 {
             let heads = std::iter::from_fn(|| raw.next_frame());
@@ -86,4 +86,26 @@ fn nothing_is_held_when_connections_break_in_the_middle() {
         ];
         held.iter().all(|name| gateway.metric(name, "") == 0.0).then_some(())
     });
+}
+
+#[test]
+fn a_refused_upload_may_end_before_its_stream_is_reset() {
+    let origin = Origin::plain();
+    let gateway = before(origin.address, "limits: { body: 1KiB }\n");
+    let mut raw = Raw::open(gateway.address);
+    let upload = request("POST", "/", &[("content-length", "2000")]);
+    raw.head(1, &upload, false);
+    assert!(raw.outcome(1).text().contains("body_too_large"));
+    // Callers exist that forget a reply when the reset of its stream comes with it.
+    raw.frame(DATA, 0, 1, &[b'x'; 1000]);
+    raw.frame(DATA, END_STREAM, 1, &[b'x'; 1000]);
+    raw.get(3, "/");
+    let frames = std::iter::from_fn(|| raw.next_frame());
+    let mut frames = frames.take_while(|frame| (frame.kind, frame.stream) != (HEADERS, 3));
+    assert!(!frames.any(|frame| frame.kind == RST_STREAM));
+    // Who goes on for too long is reset, without blame.
+    raw.head(5, &upload, false);
+    assert!(raw.outcome(5).text().contains("body_too_large"));
+    let reset = std::iter::from_fn(|| raw.next_frame()).find(|frame| frame.kind == RST_STREAM);
+    assert_eq!(reset.map(|frame| (frame.stream, frame.code())), Some((5, 0)));
 }
