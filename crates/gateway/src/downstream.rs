@@ -24,10 +24,10 @@ use crate::shard::Shard;
 /// Fields of a request head.
 const FIELDS_MAX: usize = 100;
 
-/// Bytes read and thrown away so that a caller sees our reply and not a reset.
+/// Bytes read and thrown away so that a caller sees our reply and not a reset; more are not read.
 const LINGER_BYTES: usize = 1024 * 1024;
 
-/// How long that may take, in ms.
+/// How long a caller has to see it, in ms.
 const LINGER_MS: u64 = 2_000;
 
 /// How long a connection beyond the limit may take to say what it wants, in ms.
@@ -216,12 +216,15 @@ async fn linger(shard: &Rc<Shard>, client: &mut Client) {
             }
         }
         let mut scratch = shard.scratch.borrow_mut();
-        while let Poll::Ready(read) = client.poll_read(cx, &mut scratch.read) {
+        while left > 0
+            && let Poll::Ready(read) = client.poll_read(cx, &mut scratch.read)
+        {
             match read {
-                Ok(n) if n > 0 && n < left => left -= n,
+                Ok(n) if n > 0 => left = left.saturating_sub(n),
                 _ => return Poll::Ready(()),
             }
         }
+        // Who has sent more waits for us, and finds the reply: to close would be a reset.
         if client.timer.passed(deadline) {
             return Poll::Ready(());
         }

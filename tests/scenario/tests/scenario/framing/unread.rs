@@ -1,7 +1,8 @@
 //! Requests whose body nobody wants: the caller reads the reply, and what it still sends is never
 //! taken for a request.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::time::Duration;
 
 use tidegate_lab::origin::{OriginOptions, spawn_origin};
 use tidegate_lab::provider::{ProviderOptions, spawn_provider};
@@ -119,4 +120,22 @@ fn a_body_that_was_read_leaves_the_connection_open_after_a_refusal() {
     assert_eq!(connection.send(&bad).reply().status, 400);
     connection.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(connection.reply().status, 200);
+}
+
+#[test]
+fn a_refusal_is_there_for_a_caller_that_looks_up_only_when_it_cannot_send_more() {
+    let gateway = Gateway::start(
+        "routes: [{ path: /, upstream: nobody }]\n\
+         upstreams: { nobody: { endpoints: [http://127.0.0.1:9] } }\nlimits: { body: 1KiB }\n",
+    );
+    let mut connection = Connection::open(gateway.address);
+    connection.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 500000000\r\n\r\n");
+    // Less than the gateway gives a caller to look up.
+    connection.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let piece = vec![b'x'; 64 * 1024];
+    let stuck = std::iter::repeat_with(|| connection.stream.write(&piece))
+        .take(500_000_000 / piece.len())
+        .find_map(Result::err);
+    assert_eq!(stuck.map(|error| error.kind()), Some(ErrorKind::WouldBlock));
+    assert_eq!(connection.reply().status, 413);
 }
