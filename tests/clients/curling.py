@@ -10,6 +10,9 @@ from programs import connects, equal, free_port, until
 
 MIB = 1 << 20
 
+# Host names of tests; all lead to loopback.
+NAMES = ("a.test", "b.test", "c.test", "x.wild.test")
+
 
 def prepare(programs):
     ports = ("plain", "six", "tls", "tls13", "mtls", "optional", "proxied", "proxied_tls", "front", "front_tls")
@@ -79,10 +82,8 @@ class Reply:
 def curl(stand, *words, given=b"", code=0, seconds=60):
     """Runs curl; a test certificate's names lead to the gateway and its authority is trusted."""
     head, body = stand.programs.scratch("head"), stand.programs.scratch("body")
-    names = [f"{name}:{port}:127.0.0.1" for name in ("a.test", "b.test", "x.wild.test", "c.test")
-             for port in (stand.tls, stand.tls13, stand.mtls, stand.optional, stand.front_tls)]
     command = ["curl", "-sS", "-v", "-q", "--noproxy", "*", "--cacert", stand.authority.file, "-D", head, "-o", body]
-    command += [word for name in names for word in ("--resolve", name)]
+    command += [word for name in NAMES for word in ("--connect-to", f"{name}::127.0.0.1:")]
     said = stand.programs.run([*command, "-w", "\nwritten %{json}\n", *words], seconds, code, given)
     written = [json.loads(line.removeprefix("written ")) for line in said.splitlines() if line.startswith("written ")]
     reply = Reply(
@@ -107,3 +108,8 @@ def plain(stand, path):
 
 def secure(stand, path, name="a.test", port=None):
     return f"https://{name}:{port or stand.tls}{path}"
+
+
+def both(stand, path):
+    """The same path over HTTP/1.1 and over HTTP/2."""
+    return plain(stand, path), secure(stand, path)

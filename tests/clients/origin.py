@@ -1,7 +1,7 @@
 """An HTTP/1.1 origin of Python's own server, for what checks must see or steer from behind the gateway.
 
-Whatever is sent comes back byte for byte from `/echo`; `seen` has every request. `/events` sends an event each time
-`release()` is called, so that a check knows what cannot have been sent yet.
+Whatever is sent comes back byte for byte from `/echo`; `seen` has every request. `/events` and `/v1/chat/completions` send an
+event each time `release()` is called, so that a check knows what cannot have been sent yet.
 """
 
 import gzip
@@ -75,7 +75,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         seen = Seen(self, self._body())
         self.server.seen.append(seen)
         path = self.path.partition("?")[0]
-        if path == "/events":
+        if path in ("/events", "/v1/chat/completions"):
             self._events()
         elif path == "/echo":
             self._reply(200, seen.body, content_type="application/octet-stream")

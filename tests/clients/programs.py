@@ -9,6 +9,7 @@ import http.client
 import itertools
 import os
 import pathlib
+import queue
 import re
 import shutil
 import signal
@@ -164,6 +165,42 @@ class Gateway(Program):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
 
+class Lines:
+    """A running client whose lines are read as they come; it is ended with the `with` block."""
+
+    def __init__(self, command, folder):
+        self._process = subprocess.Popen(
+            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=folder, env={**os.environ, "PATH": PATH})
+        self._lines = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self._process.stdout:
+            self._lines.put(line.decode(errors="replace").rstrip("\r\n"))
+        self._lines.put(None)
+
+    def next(self):
+        """The next line that is not empty; None at the end; queue.Empty when nothing comes for too long."""
+        while (line := self._lines.get(timeout=START_SECONDS)) == "":
+            pass
+        return line
+
+    def leave(self):
+        """Goes away without a word."""
+        self._process.kill()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.wait(STOP_SECONDS)
+        self._reader.join(STOP_SECONDS)
+        self._process.stdout.close()
+
+
 class Programs:
     """The programs and files of one group."""
 
@@ -237,6 +274,10 @@ class Programs:
         if code is not None:
             assert process.returncode == code, f"{' '.join(command)}\nexit code {process.returncode}, not {code}:\n{said[-3000:]}"
         return said
+
+    def lines(self, *command):
+        """Starts a client whose lines are wanted as they come."""
+        return Lines(command, self.folder)
 
     def close(self):
         """Ends all, the last one first. What is wrong with a gateway's end is returned."""

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs the checks with real clients and real servers: `run.py` all of them, `run.py WORD…` those whose name contains a word.
 
-Each `with_*.py` is a group: `prepare(programs)` starts what it needs, and every function of it that takes a `stand` is a
-check whose name is what it claims. Groups run beside each other, the checks of one after another. A group ends with one
-more check: its gateways end well and had no fault of their own.
+Each `with_*.py` is a group: `prepare(programs)` starts what it needs, and every function of it that takes a `stand` and nothing
+else is a check whose name is what it claims, unless it begins with an underscore. Groups run beside each other, the checks of
+one after another. A group ends with one more check: its gateways end well and had no fault of their own.
 """
 
 import concurrent.futures
@@ -27,7 +27,7 @@ from programs import BINARY, Programs, program  # noqa: E402
 # The longest first: they mostly wait, so that the others run beside them.
 GROUPS = ("slowhttptest", "testssl", "curl", "curl_messages", "websockets", "grpc", "nginx", "haproxy", "load", "events", "tcp")
 AT_ONCE = 3
-NEEDED = ("curl", "openssl", "nginx", "haproxy", "h2load", "nghttp", "wrk", "slowhttptest", "testssl", "redis-server", "redis-cli")
+NEEDED = ("curl", "openssl", "nginx", "haproxy", "h2load", "wrk", "slowhttptest", "testssl", "redis-server", "redis-cli")
 SAY = threading.Lock()
 
 
@@ -54,14 +54,14 @@ def checks_of(module):
     """The checks of a group in the order in which they are written."""
     found = [
         function for _, function in inspect.getmembers(module, inspect.isfunction)
-        if function.__module__ == module.__name__ and list(inspect.signature(function).parameters) == ["stand"]
+        if function.__module__ == module.__name__ and not function.__name__.startswith("_")
+        and list(inspect.signature(function).parameters) == ["stand"]
     ]
     return sorted(found, key=lambda function: function.__code__.co_firstlineno)
 
 
 def run_group(group, words):
     """Runs a group: how many checks held and how many did not. The logs of a group that failed stay."""
-    if not (HERE / f"with_{group}.py").exists(): return 0, 0
     module = importlib.import_module(f"with_{group}")
     named = [(f"{group}: {function.__name__}", function) for function in checks_of(module)]
     chosen = [(name, function) for name, function in named if not words or any(word in name for word in words)]
