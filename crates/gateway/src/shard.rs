@@ -17,6 +17,7 @@ use crate::buffer::{Buffers, Scratch};
 use crate::listener::Listening;
 use crate::timer::{TICK_MS, Timers};
 use crate::tunnel::Pipes;
+use crate::upstream::current::Current;
 use crate::upstream::http2::Http2Pool;
 use crate::upstream::pool::Pool;
 use crate::upstream::queue::{self, EndpointQueues};
@@ -169,8 +170,10 @@ impl Shard {
     /// The once-a-second work: idle connections that are too old, gauges for the metrics page.
     fn sweep(&self, worst_lag: Duration) {
         let snapshot = self.snapshot();
-        self.pool.sweep(self.timers.now_ms(), snapshot.timeouts.upstream_idle);
-        self.http2.sweep(self.timers.now_ms(), snapshot.timeouts.upstream_idle);
+        let (now_ms, idle_ms) = (self.timers.now_ms(), snapshot.timeouts.upstream_idle);
+        let current = Current::of(&snapshot);
+        self.pool.sweep(now_ms, idle_ms, &current);
+        self.http2.sweep(now_ms, idle_ms, &current);
         let cell = self.cell();
         let http2 = self.http2.counts();
         cell.upstream_http2_connections.store(http2.connections.get(), Relaxed);

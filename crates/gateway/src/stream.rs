@@ -23,6 +23,17 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// Who is connected, where it has an address and TCP still knows it. Costs a system call.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        let tcp = match self {
+            Self::Tcp(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+            Self::TlsServer(tls) => tls.get_ref().0,
+            Self::Unix(_) => return None,
+        };
+        tcp.peer_addr().ok()
+    }
+
     /// Reads what is there; 0 is the end. Registers the task when there is nothing.
     ///
     /// A read that does not fill `space` marks the socket as drained, so that the next call costs

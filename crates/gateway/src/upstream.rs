@@ -4,6 +4,7 @@
 mod attempts;
 pub(crate) mod breaker;
 pub(crate) mod connect;
+pub(crate) mod current;
 pub(crate) mod egress;
 pub(crate) mod health;
 pub(crate) mod http2;

@@ -18,6 +18,7 @@ pub(crate) use message::put_last_chunk;
 pub(crate) use stream::{Http2Leg, Reading, Refusal};
 
 use super::Leg;
+use super::current::Current;
 use crate::client::Client;
 use crate::error::{ProxyError, Repeatable};
 use crate::shard::Shard;
@@ -47,9 +48,11 @@ impl Http2Pool {
         Rc::clone(by_endpoint.entry(pool).or_insert_with(made))
     }
 
-    /// Closes connections that have had no stream for too long, and forgets endpoints without any.
-    pub(crate) fn sweep(&self, now_ms: u64, idle_ms: u64) {
-        self.by_endpoint.borrow_mut().retain(|_, connections| {
+    /// Closes connections that have had no stream for too long, lets no stream begin on those that
+    /// lead where nobody wants to go any more, and forgets endpoints without any.
+    pub(crate) fn sweep(&self, now_ms: u64, idle_ms: u64, current: &Current) {
+        self.by_endpoint.borrow_mut().retain(|pool, connections| {
+            connections.close_unwanted(current.addresses(*pool));
             connections.close_idle(now_ms, idle_ms);
             // Whoever waits or opens holds it too.
             !connections.is_empty() || Rc::strong_count(connections) > 1

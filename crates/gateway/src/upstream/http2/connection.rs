@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -12,6 +13,7 @@ use super::Counts;
 use super::stream::Http2Leg;
 use crate::error::ProxyError;
 use crate::timer::Timers;
+use crate::upstream::current::{Addresses, leads_to};
 
 /// Streams that we open on one connection at most, whatever the endpoint allows.
 pub(super) const STREAMS_MAX: usize = 100;
@@ -126,6 +128,15 @@ impl Connections {
         self.wake(usize::MAX);
     }
 
+    /// No new streams on those that lead elsewhere than to these addresses; None: on none of them.
+    pub(super) fn close_unwanted(&self, addresses: Option<&Addresses>) {
+        for connection in self.open.borrow().iter() {
+            if !addresses.is_some_and(|wanted| leads_to(wanted, connection.peer)) {
+                connection.close();
+            }
+        }
+    }
+
     pub(super) fn close_idle(&self, now_ms: u64, idle_ms: u64) {
         self.open.borrow_mut().retain(|connection| {
             let idle =
@@ -201,16 +212,22 @@ pub(crate) struct Connection {
     pub(super) limit: Cell<usize>,
     used: Cell<bool>,
     idle_since_ms: Cell<u64>,
+    peer: Option<SocketAddr>,
 }
 
 impl Connection {
-    pub(super) fn new(sender: SendRequest<Bytes>, now_ms: u64) -> Rc<Self> {
+    pub(super) fn new(
+        sender: SendRequest<Bytes>,
+        peer: Option<SocketAddr>,
+        now_ms: u64,
+    ) -> Rc<Self> {
         Rc::new(Self {
             sender: RefCell::new(Some(sender)),
             streams: Cell::new(0),
             limit: Cell::new(0),
             used: Cell::new(false),
             idle_since_ms: Cell::new(now_ms),
+            peer,
         })
     }
 

@@ -141,6 +141,7 @@ async fn run(counted: TaskGuard, shard: Rc<Shard>, opening: Opening, endpoint: A
 async fn drive(shard: &Rc<Shard>, stream: Stream, opening: &Opening, timer: &Timer, deadline: u64) {
     let connections = &opening.connections;
     let read_ms = Rc::new(Cell::new(timer.now_ms()));
+    let peer = stream.peer();
     let socket = Socket { stream, read_ms: Rc::clone(&read_ms), timers: Rc::clone(&shard.timers) };
     let head_max = shard.snapshot().limits.head;
     let shaken = h2::client::Builder::new()
@@ -159,7 +160,7 @@ async fn drive(shard: &Rc<Shard>, stream: Stream, opening: &Opening, timer: &Tim
         Ok(shaken) => shaken,
         Err(error) => return failed(opening, &error),
     };
-    let connection = Connection::new(sender, timer.now_ms());
+    let connection = Connection::new(sender, peer, timer.now_ms());
     let open = connections.count();
     let mut pings = wire.ping_pong();
     let mut pulse = Pulse::default();

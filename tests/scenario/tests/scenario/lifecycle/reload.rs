@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use tidegate_lab::provider::{ProviderOptions, spawn_provider};
 use tidegate_scenario::gateway::{Gateway, KEY, TOKEN};
 use tidegate_scenario::http::{Connection, get, llm_call, once};
+use tidegate_scenario::http2_origin::{Http2Origin, Options};
 use tidegate_scenario::origin::Origin;
 use tidegate_scenario::until;
 
@@ -216,4 +217,30 @@ fn the_admin_listener_demands_its_token_and_shows_no_secret() {
     }
     // And the admin's paths are not on the listener of the callers.
     assert_eq!(get(gateway.address, "/metrics").status, 404);
+}
+
+#[test]
+fn idle_connections_to_an_endpoint_that_is_taken_out_are_closed() {
+    let (stays, goes) = (Origin::plain(), Origin::plain());
+    let other = Http2Origin::start(Options::default());
+    let to = |endpoints: &str, http2: &str| {
+        format!(
+            "upstreams:\n  app: {{ endpoints: [{endpoints}] }}\n{http2}\
+             routes:\n  - {{ path: /, upstream: app }}\n{}\
+             shards: 1\ntimeouts: {{ upstream_idle: 1h }}\n",
+            if http2.is_empty() { "" } else { "  - { path: /h2/, upstream: other }\n" }
+        )
+    };
+    let both = format!("http://{}, http://{}", stays.address, goes.address);
+    let http2 = format!("  other: {{ endpoints: [http://{}], protocol: http2 }}\n", other.address);
+    let gateway = Gateway::start(&to(&both, &http2));
+    for path in ["/", "/", "/h2/"] {
+        assert_eq!(get(gateway.address, path).status, 200);
+    }
+    let idle = || gateway.metric("tidegate_pool_idle_connections", "");
+    until("one is kept for each", || (idle() == 2.0 && other.open() == 1).then_some(()));
+    gateway.reload(&to(&format!("http://{}", stays.address), ""));
+    until("theirs are closed", || (idle() == 1.0 && other.open() == 0).then_some(()));
+    assert_eq!(get(gateway.address, "/").status, 200);
+    assert_eq!(stays.connections(), 1, "the one that stays keeps its own");
 }
