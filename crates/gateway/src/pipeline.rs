@@ -53,6 +53,7 @@ pub(crate) async fn handle(
     after(client, request)
 }
 
+/// From the listener to the endpoints that can take it. What we answer ourselves ends here.
 async fn answer<'s>(
     shard: &Rc<Shard>,
     snapshot: &'s Snapshot,
@@ -69,9 +70,8 @@ async fn answer<'s>(
     edge::enter(routed.route, client, request)?;
     let caller = auth::identify(snapshot, routed.route, request)?;
     let keep = !client.reply.close && request.is_read();
-    if let Some((status, message)) =
-        fixed::answer(&routed, request, edge::is_secure(client, request), keep)?
-    {
+    let secure = edge::is_secure(client, request);
+    if let Some((status, message)) = fixed::answer(&routed, request, secure, keep)? {
         record.status = status;
         reply::deliver(client, &message, snapshot.timeouts.write_stall).await;
         return Ok(());
@@ -79,7 +79,6 @@ async fn answer<'s>(
     request.bound_body(routed.route.body_max.unwrap_or(snapshot.limits.body))?;
     let priority = caller.map_or(Priority::Normal, |caller| caller.priority);
     let _admitted = admission::admit(shard, snapshot, client, priority).await?;
-
     if let Some(llm) = routed.llm {
         let keep = !client.reply.close && request.is_read();
         if let Some(list) = builtin::models(snapshot, llm, routed.path(request), request, keep) {
@@ -93,65 +92,67 @@ async fn answer<'s>(
     }
     let call = route::call(shard, snapshot, &routed, request)?;
     record.model = call.model.map(|model| &*model.series);
-    let budget = &snapshot.retry_budget;
-    call.group.live.budget(shard.index, budget, client.now_ms(), |left| left.deposit(budget));
-    let mut passed = upstream::pass(shard, call.group)?;
-    if let Some(mirror) = routed.route.mirror.as_ref().filter(|_| !call.tunnels) {
-        mirror::begin(shard, snapshot, client, request, &routed, mirror);
-    }
-
-    let traffic = call.traffic();
-    let hedge_ms = routed.route.hedge_ms.filter(|_| hedge::is_possible(request, &call));
-    let address = edge::address(client, request);
-    let key = upstream::key(call.group, traffic, request, routed.path(request), address);
-    let mut attempts = Attempts::new(Want::new(traffic, key, priority));
-    let newer = Newer::new();
+    let (routed, call) = (&routed, &call);
     let mut switched = None;
+    let mut parties = Parties {
+        shard,
+        snapshot,
+        client,
+        request,
+        routed,
+        call,
+        record,
+        began_ms,
+        last: false,
+        switched: &mut switched,
+    };
+    forward(&mut parties, priority).await
+}
+
+/// To one endpoint after the other, until one has answered.
+async fn forward(parties: &mut Parties<'_, '_>, priority: Priority) -> Result<(), ProxyError> {
+    let Parties { shard, snapshot, routed, call, .. } = *parties;
+    let group = call.group;
+    let budget = &snapshot.retry_budget;
+    let now_ms = parties.client.now_ms();
+    group.live.budget(shard.index, budget, now_ms, |left| left.deposit(budget));
+    let mut passed = upstream::pass(shard, group)?;
+    if let Some(mirror) = routed.route.mirror.as_ref().filter(|_| !call.tunnels) {
+        mirror::begin(shard, snapshot, parties.client, parties.request, routed, mirror);
+    }
+    let hedge_ms = routed.route.hedge_ms.filter(|_| hedge::is_possible(parties.request, call));
+    let address = edge::address(parties.client, parties.request);
+    let path = routed.path(parties.request);
+    let key = upstream::key(group, call.traffic(), parties.request, path, address);
+    let mut attempts = Attempts::new(Want::new(call.traffic(), key, priority));
+    let newer = Newer::new();
     loop {
+        let client = &mut *parties.client;
         let mut picked =
-            upstream::pick(shard, snapshot, client, &call, &mut attempts, &newer).await?;
+            upstream::pick(shard, snapshot, client, call, &mut attempts, &newer).await?;
         attempts.pause(shard, snapshot, client, &picked).await?;
-        let mut parties = Parties {
-            shard,
-            snapshot,
-            client,
-            request,
-            routed: &routed,
-            call: &call,
-            record,
-            began_ms,
-            last: attempts.is_last(snapshot),
-            switched: &mut switched,
-        };
+        parties.last = attempts.is_last(snapshot);
         let outcome = match hedge_ms {
             Some(after) if attempts.is_first() => {
                 let (passed, attempts) = (&mut passed, &mut attempts);
-                let pair =
-                    hedge::run(&mut parties, picked, passed, attempts, (call.group, &newer), after);
+                let pair = hedge::run(parties, picked, passed, attempts, (group, &newer), after);
                 // Boxed: two attempts are large, and most exchanges have one.
                 let (answered, outcome) = Box::pin(pair).await;
                 picked = answered;
                 outcome
             }
-            _ => exchange::run(&mut parties, &picked).await,
+            _ => exchange::run(parties, &picked).await,
         };
-        picked.note(shard, &mut passed, outcome.as_ref().err(), record.status);
-        match outcome {
-            Ok(()) => {
-                if let Some(leg) = switched {
-                    // Boxed: few exchanges become tunnels, and all would pay for it.
-                    let endpoint = picked.endpoint;
-                    let tunnel = upgrade::pass(shard, client, request, record, endpoint, *leg);
-                    Box::pin(tunnel).await;
-                }
-                return Ok(());
+        picked.note(shard, &mut passed, outcome.as_ref().err(), parties.record.status);
+        let Err(error) = outcome else {
+            if let Some(leg) = parties.switched.take() {
+                // Boxed: few exchanges become tunnels, and all would pay for it.
+                Box::pin(upgrade::pass(parties, picked.endpoint, *leg)).await;
             }
-            Err(error) => {
-                let committed = client.reply.is_committed() || !request.is_replayable();
-                let index = picked.index();
-                attempts.may_repeat(shard, snapshot, call.group, index, committed, error)?;
-            }
-        }
+            return Ok(());
+        };
+        let committed = parties.client.reply.is_committed() || !parties.request.is_replayable();
+        attempts.may_repeat(shard, snapshot, group, picked.index(), committed, error)?;
     }
 }
 

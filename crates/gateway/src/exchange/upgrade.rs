@@ -9,10 +9,8 @@ use tidegate_wire::http1::head::{FieldId, Method, ResponseHead, Version};
 use tidegate_wire::websocket;
 
 use super::{Attempt, Parties, Sending, Stage};
-use crate::client::Client;
 use crate::compose::{self, SWITCHED};
 use crate::error::ProxyError;
-use crate::record::Record;
 use crate::request::Request;
 use crate::shard::Shard;
 use crate::tunnel::{self, Meter};
@@ -100,14 +98,8 @@ fn answers(request: &Request, head: &ResponseHead, bytes: &[u8]) -> bool {
 /// Passes bytes both ways until the WebSocket ends. The exchange stays admitted and counted at its
 /// endpoint for as long; how its attempt went was noted at the 101, for it says nothing of the
 /// endpoint's health how a tunnel ends, or when.
-pub(crate) async fn pass(
-    shard: &Rc<Shard>,
-    client: &mut Client,
-    request: &mut Request,
-    record: &mut Record<'_>,
-    endpoint: &Endpoint,
-    leg: Leg,
-) {
+pub(crate) async fn pass(parties: &mut Parties<'_, '_>, endpoint: &Endpoint, leg: Leg) {
+    let Parties { shard, client, request, record, .. } = parties;
     // What was kept to send the request again is of no more use.
     request.release();
     let cell = shard.cell();
