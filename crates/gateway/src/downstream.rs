@@ -34,29 +34,38 @@ const LINGER_MS: u64 = 2_000;
 const OVER_LIMIT_MS: u64 = 1_000;
 
 /// Serves a connection until it ends. `over`: the connection limit was reached before it, so that
-/// only the built-in endpoints answer. `http2`: it may be spoken here.
+/// only the built-in endpoints answer. `http2`: it may be spoken here. Some: it is spoken; these are
+/// its first bytes, and [`h2::serve`] goes on.
 ///
-/// This future is what an idle connection costs, so that nothing large lives in it: a buffer comes
-/// with the first byte of a request, and everything from then on is boxed.
-pub(crate) async fn serve(shard: &Rc<Shard>, mut client: Client, http2: bool, over: bool) {
+/// This future is what an idle connection costs, so that nothing large lives in it: the client is
+/// its task's (a parameter would be stored twice), a buffer comes with the first byte of a request,
+/// and everything from then on is boxed.
+pub(crate) async fn serve(
+    shard: &Rc<Shard>,
+    client: &mut Client,
+    http2: bool,
+    over: bool,
+) -> Option<Vec<u8>> {
     let mut first = true;
-    while let Some(mut inbound) = first_bytes(shard, &mut client, first, over).await {
+    while let Some(mut inbound) = first_bytes(shard, client, first, over).await {
         if first && http2 && begins_like_preface(inbound.filled()) {
             let snapshot = shard.snapshot();
-            if Box::pin(h2::is_spoken(&snapshot, &mut client, &mut inbound)).await {
-                let early = inbound.filled().to_vec();
-                drop((inbound, snapshot));
-                return Box::pin(h2::serve(shard, client, early, over)).await;
+            if Box::pin(h2::is_spoken(&snapshot, client, &mut inbound)).await {
+                return Some(inbound.filled().to_vec());
             }
         }
         first = false;
-        match Box::pin(exchange(shard, &mut client, inbound, over)).await {
+        match Box::pin(exchange(shard, client, inbound, over)).await {
             After::KeepAlive => {}
-            After::Close => return,
-            After::Linger => return Box::pin(linger(shard, &mut client)).await,
+            After::Close => return None,
+            After::Linger => {
+                Box::pin(linger(shard, client)).await;
+                return None;
+            }
         }
     }
     client.say_goodbye();
+    None
 }
 
 /// What becomes of the connection after an exchange.
@@ -79,7 +88,6 @@ async fn first_bytes(
 ) -> Option<Lent> {
     let began = client.now_ms();
     std::future::poll_fn(|cx| {
-        let snapshot = shard.snapshot();
         let mut inbound = shard.buffers.lend();
         match client.poll_read(cx, &mut inbound.bytes) {
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
@@ -89,6 +97,7 @@ async fn first_bytes(
             }
             Poll::Pending => {}
         }
+        let snapshot = shard.snapshot();
         let timeouts = &snapshot.timeouts;
         let patience = match (over, first) {
             (true, _) => OVER_LIMIT_MS,

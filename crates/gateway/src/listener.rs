@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
 
 use crate::client::Client;
-use crate::downstream::{self, handshake};
+use crate::downstream::{self, h2, handshake};
 use crate::edge;
 use crate::reply;
 use crate::shard::Shard;
@@ -182,14 +182,14 @@ fn welcome(shard: &Rc<Shard>, bind: SocketAddr, stream: TcpStream, peer: SocketA
         }
         let (listener, http2) = (Arc::clone(listener), listener.http2);
         shard.spawn(|task| async move {
-            let _counted = (counted, task);
             // Boxed: what is needed once must not count for as long as the connection lives.
-            let opened = Box::pin(handshake::open(&task_shard, &listener, stream, peer)).await;
-            if let Some(mut client) = opened {
-                client.trust = edge::trust(&listener, client.peer);
-                drop(listener);
-                downstream::serve(&task_shard, client, http2, over).await;
+            let open = Box::pin(handshake::open(&task_shard, &listener, stream, peer));
+            let Some(mut client) = open.await else { return };
+            client.trust = edge::trust(&listener, client.peer);
+            if let Some(early) = downstream::serve(&task_shard, &mut client, http2, over).await {
+                Box::pin(h2::serve(&task_shard, client, early, over)).await;
             }
+            drop((counted, task));
         });
         return;
     }
@@ -197,8 +197,10 @@ fn welcome(shard: &Rc<Shard>, bind: SocketAddr, stream: TcpStream, peer: SocketA
     let mut client = Client::new(Stream::Tcp(stream), peer, Timer::new(&shard.timers));
     client.trust = edge::trust(listener, peer);
     shard.spawn(|task| async move {
-        let _counted = (counted, task);
-        downstream::serve(&task_shard, client, http2, over).await;
+        if let Some(early) = downstream::serve(&task_shard, &mut client, http2, over).await {
+            Box::pin(h2::serve(&task_shard, client, early, over)).await;
+        }
+        drop((counted, task));
     });
 }
 

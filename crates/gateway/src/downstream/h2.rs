@@ -21,7 +21,7 @@ use h2::{Reason as Code, RecvStream};
 use tidegate_snapshot::{Listener, Snapshot};
 use tidegate_wire::http2::{PREFACE, begins_like_preface};
 
-use self::io::Io;
+use self::io::{Io, Socket};
 use self::link::Link;
 use super::{After, OVER_LIMIT_MS, linger, mark, parse, refuse_unparsed};
 use crate::buffer::Lent;
@@ -31,7 +31,6 @@ use crate::error::ProxyError;
 use crate::pipeline;
 use crate::request::Request;
 use crate::shard::Shard;
-use crate::stream::Stream;
 use crate::timer::Timer;
 
 /// Streams of one connection at once. Each counts as a request in flight besides.
@@ -95,25 +94,22 @@ pub(super) async fn is_spoken(
 
 /// Serves a connection until it ends. `early`: what was read of it already. `over`: only the
 /// built-in endpoints answer.
-pub(super) async fn serve(shard: &Rc<Shard>, client: Client, early: Vec<u8>, over: bool) {
+pub(crate) async fn serve(shard: &Rc<Shard>, client: Client, early: Vec<u8>, over: bool) {
     let Client { wire: Wire::Http1(stream), peer, secure, trust, timer, .. } = client else {
         return;
     };
     let link = Link::new(shard, stream.local_address());
-    let Some(connection) = handshake(shard, &link, stream, early, &timer).await else { return };
+    let io = Io::new(stream, early, &link);
+    let socket = io.socket();
+    let Some(connection) = handshake(shard, io, &timer).await else { return };
+    socket.begin_gathering();
     let mut speaking =
-        Speaking { connection, link, peer, secure, trust, timer, over, goodbye: None };
+        Speaking { connection, socket, link, peer, secure, trust, timer, over, goodbye: None };
     std::future::poll_fn(|cx| speaking.poll(cx)).await;
 }
 
 /// Exchanges settings; None when the peer does not do that in time.
-async fn handshake(
-    shard: &Rc<Shard>,
-    link: &Rc<Link>,
-    stream: Stream,
-    early: Vec<u8>,
-    timer: &Timer,
-) -> Option<Connection<Io, Bytes>> {
+async fn handshake(shard: &Rc<Shard>, io: Io, timer: &Timer) -> Option<Connection<Io, Bytes>> {
     let snapshot = shard.snapshot();
     let head = u32::try_from(snapshot.limits.head).unwrap_or(u32::MAX);
     let mut shaken = pin!(
@@ -129,7 +125,7 @@ async fn handshake(
             .max_pending_accept_reset_streams(RESET_UNSEEN_MAX)
             .max_local_error_reset_streams(Some(RESET_PROVOKED_MAX))
             .enable_connect_protocol()
-            .handshake(Io::new(stream, early, link))
+            .handshake(io)
     );
     let deadline = timer.now_ms() + snapshot.timeouts.head;
     std::future::poll_fn(|cx| {
@@ -148,6 +144,7 @@ async fn handshake(
 /// A connection in use.
 struct Speaking {
     connection: Connection<Io, Bytes>,
+    socket: Rc<Socket>,
     link: Rc<Link>,
     peer: SocketAddr,
     /// It came by TLS.
@@ -174,6 +171,9 @@ impl Speaking {
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending => {
+                    if let Poll::Ready(Err(_)) = self.socket.poll_send(cx) {
+                        return Poll::Ready(());
+                    }
                     self.link.settle();
                     if !self.say_goodbye() {
                         return self.wait(cx);
@@ -252,8 +252,9 @@ impl Speaking {
         client.trust.clone_from(&self.trust);
         let over = self.over;
         self.link.shard.spawn(|task| async move {
-            let _task = task;
-            exchange(&shard, client, &parts, ended, over).await;
+            exchange(&shard, &mut client, &parts, ended, over).await;
+            // The stream is closed before its task is uncounted.
+            drop((client, task));
         });
     }
 }
@@ -261,7 +262,7 @@ impl Speaking {
 /// Answers the request of one stream.
 async fn exchange(
     shard: &Rc<Shard>,
-    mut client: Client,
+    client: &mut Client,
     parts: &http::request::Parts,
     ended: bool,
     over: bool,
@@ -270,14 +271,14 @@ async fn exchange(
     client.begin_reply();
     let inbound = match downgraded(shard, &snapshot, parts, ended) {
         Ok(inbound) => inbound,
-        Err(error) => return refuse_unparsed(shard, &mut client, &error).await,
+        Err(error) => return refuse_unparsed(shard, client, &error).await,
     };
     let limit = snapshot.limits.body;
     let connects = head::is_extended_connect(parts);
-    let mut request = Request::of_stream(inbound, &client, shard.random(), limit, connects);
-    let after = pipeline::handle(shard, &snapshot, &mut client, &mut request, over).await;
+    let mut request = Request::of_stream(inbound, client, shard.random(), limit, connects);
+    let after = pipeline::handle(shard, &snapshot, client, &mut request, over).await;
     if matches!(after, After::Linger) && !request.is_read() {
-        Box::pin(linger(shard, &mut client)).await;
+        Box::pin(linger(shard, client)).await;
     }
     if client.reply.broken {
         // The reset that follows throws away what is queued: the connection's task, which has been

@@ -1,9 +1,13 @@
 //! The socket of an HTTP/2 connection as the protocol library sees it, with the meter in between.
+//!
+//! The library writes and flushes frame by frame. Frames are gathered here until the connection's
+//! task has nothing more to do: many replies then leave in one write, and in one record of TLS.
 
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tidegate_wire::http2::PREFACE;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -11,27 +15,99 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::link::Link;
 use crate::stream::Stream;
 
-/// The socket, and what was read of it before it was known what it speaks.
+/// Bytes that are gathered before they are written: what a TLS record holds (RFC 8446 section 5.1).
+const GATHERED_MAX: usize = 16 * 1024;
+
+/// The socket, and the frames that are on their way to it.
 #[derive(Debug)]
-pub(super) struct Io {
-    stream: Stream,
-    early: Vec<u8>,
-    /// Bytes of the preface that the meter does not see.
-    preface: usize,
+pub(super) struct Socket {
+    stream: RefCell<Stream>,
+    gathered: RefCell<Vec<u8>>,
+    /// How much of that is written.
+    written: Cell<usize>,
+    /// Flushing is the connection's task's business. Not before it has begun.
+    gathers: Cell<bool>,
     link: Rc<Link>,
 }
 
-impl Io {
-    pub(super) fn new(stream: Stream, early: Vec<u8>, link: &Rc<Link>) -> Self {
-        Self { stream, early, preface: PREFACE.len(), link: Rc::clone(link) }
+impl Socket {
+    /// From here on [`Socket::poll_send`] is called whenever there may be something to send.
+    pub(super) fn begin_gathering(&self) {
+        self.gathers.set(true);
     }
 
-    fn note(&mut self, written: &Poll<io::Result<usize>>) {
-        match written {
+    /// Sends what has gathered. Ready once nothing is left to write.
+    pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = match self.poll_drain(cx) {
+            Poll::Ready(Ok(())) => self.stream.borrow_mut().poll_flush(cx),
+            other => other,
+        };
+        match &flushed {
+            Poll::Ready(_) => self.link.flushed(),
+            Poll::Pending => self.link.blocked(),
+        }
+        flushed
+    }
+
+    fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut gathered = self.gathered.borrow_mut();
+        while let Some(rest) = gathered.get(self.written.get()..).filter(|rest| !rest.is_empty()) {
+            let written = ready!(self.poll_write(cx, &[IoSlice::new(rest)]))?;
+            self.written.set(self.written.get() + written);
+        }
+        // Freed, not kept: most connections are silent most of the time.
+        *gathered = Vec::new();
+        self.written.set(0);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let written = self.stream.borrow_mut().poll_write(cx, slices);
+        match &written {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             Poll::Ready(Ok(bytes)) => self.link.sent(*bytes),
             Poll::Ready(Err(_)) => {}
             Poll::Pending => self.link.blocked(),
         }
+        written
+    }
+
+    /// Takes as much of `slices` as there is room for.
+    fn gather(&self, slices: &[IoSlice<'_>]) -> usize {
+        let mut gathered = self.gathered.borrow_mut();
+        let before = gathered.len();
+        for slice in slices {
+            let room = GATHERED_MAX.saturating_sub(gathered.len());
+            gathered.extend_from_slice(slice.get(..room.min(slice.len())).unwrap_or_default());
+        }
+        gathered.len() - before
+    }
+}
+
+/// The library's end of the socket, and what was read of it before it was known what it speaks.
+#[derive(Debug)]
+pub(super) struct Io {
+    socket: Rc<Socket>,
+    early: Vec<u8>,
+    /// Bytes of the preface that the meter does not see.
+    preface: usize,
+}
+
+impl Io {
+    pub(super) fn new(stream: Stream, early: Vec<u8>, link: &Rc<Link>) -> Self {
+        let socket = Socket {
+            stream: RefCell::new(stream),
+            gathered: RefCell::default(),
+            written: Cell::new(0),
+            gathers: Cell::new(false),
+            link: Rc::clone(link),
+        };
+        Self { socket: Rc::new(socket), early, preface: PREFACE.len() }
+    }
+
+    /// What both ends share.
+    pub(super) fn socket(&self) -> Rc<Socket> {
+        Rc::clone(&self.socket)
     }
 }
 
@@ -42,13 +118,14 @@ impl AsyncRead for Io {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.link.is_noisy() {
+        let link = &this.socket.link;
+        if link.is_noisy() {
             // The connection's task sees to its end.
             return Poll::Pending;
         }
         let before = into.filled().len();
         if this.early.is_empty() {
-            std::task::ready!(this.stream.poll_read_into(cx, into))?;
+            ready!(this.socket.stream.borrow_mut().poll_read_into(cx, into))?;
         } else {
             let taken = this.early.len().min(into.remaining());
             into.put_slice(this.early.get(..taken).unwrap_or_default());
@@ -60,7 +137,7 @@ impl AsyncRead for Io {
         let fresh = into.filled().get(before..).unwrap_or_default();
         let preface = fresh.len().min(this.preface);
         this.preface -= preface;
-        this.link.received(fresh.get(preface..).unwrap_or_default());
+        link.received(fresh.get(preface..).unwrap_or_default());
         Poll::Ready(Ok(()))
     }
 }
@@ -79,10 +156,15 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = this.stream.poll_write(cx, slices);
-        this.note(&written);
-        written
+        let socket = &self.get_mut().socket;
+        let held = socket.gathered.borrow().len();
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        if held >= GATHERED_MAX {
+            ready!(socket.poll_drain(cx))?;
+        } else if held == 0 && (total >= GATHERED_MAX || !socket.gathers.get()) {
+            return socket.poll_write(cx, slices);
+        }
+        Poll::Ready(Ok(socket.gather(slices)))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -90,16 +172,13 @@ impl AsyncWrite for Io {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let flushed = this.stream.poll_flush(cx);
-        match &flushed {
-            Poll::Ready(_) => this.link.flushed(),
-            Poll::Pending => this.link.blocked(),
-        }
-        flushed
+        let socket = &self.get_mut().socket;
+        if socket.gathers.get() { Poll::Ready(Ok(())) } else { socket.poll_send(cx) }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().stream.poll_shutdown(cx)
+        let socket = &self.get_mut().socket;
+        ready!(socket.poll_drain(cx))?;
+        socket.stream.borrow_mut().poll_shutdown(cx)
     }
 }
