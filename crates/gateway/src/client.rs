@@ -246,7 +246,6 @@ impl Client {
 
     /// Fields that follow the body (RFC 9113 section 8.1), to be given before the last piece is
     /// sent. For HTTP/1.1 they are dropped: there the exchange writes them, if anybody asked.
-    #[allow(dead_code, reason = "endpoints that speak HTTP/2 will send trailers")]
     pub(crate) fn set_trailers(&mut self, trailers: HeaderMap) {
         if let Wire::Http2(frames) = &mut self.wire {
             frames.set_trailers(trailers);

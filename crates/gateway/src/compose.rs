@@ -6,7 +6,7 @@ use tidegate_dialect::upstream_path;
 use tidegate_policy::compress::Coding;
 use tidegate_snapshot::{Endpoint, FieldEdits};
 use tidegate_wire::http1::head::{FieldId, Method, ResponseFraming, ResponseHead, Version};
-use tidegate_wire::http1::write::{put_field, put_number_field, put_status_line};
+use tidegate_wire::http1::write::{put_field, put_number, put_number_field, put_status_line};
 
 use crate::client::Delimited;
 use crate::edge::Origin;
@@ -178,14 +178,21 @@ fn is_client_certificate(name: &[u8]) -> bool {
 
 fn put_address(out: &mut Vec<u8>, address: IpAddr) {
     use std::io::Write as _;
-    // Writing to a vector cannot fail.
-    let _ = match address {
+    match address {
+        // By hand: each request needs it, and formatting costs four times as much.
         IpAddr::V4(v4) => {
             let [a, b, c, d] = v4.octets();
-            write!(out, "{a}.{b}.{c}.{d}")
+            put_number(out, a.into());
+            for octet in [b, c, d] {
+                out.push(b'.');
+                put_number(out, octet.into());
+            }
         }
-        IpAddr::V6(v6) => write!(out, "{}", v6.to_canonical()),
-    };
+        IpAddr::V6(v6) => {
+            // Writing to a vector cannot fail.
+            let _ = write!(out, "{}", v6.to_canonical());
+        }
+    }
 }
 
 /// Fields for an LLM provider: the caller's, but neither its key nor where it is; then the

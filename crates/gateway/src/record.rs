@@ -55,9 +55,9 @@ impl<'s> Record<'s> {
         }
     }
 
-    /// Notes the first byte of a reply's body.
+    /// Notes the first byte of a reply's body; only models have a metric for it.
     pub(crate) fn first_byte(&mut self) {
-        if self.first_byte_us.is_none() {
+        if self.model.is_some() && self.first_byte_us.is_none() {
             self.first_byte_us = Some(self.began.elapsed().as_micros() as u64);
         }
     }

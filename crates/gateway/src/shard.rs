@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use arc_swap::{ArcSwap, Cache};
 use tidegate_policy::balance::mix;
 use tidegate_snapshot::series::ShardCell;
 use tidegate_snapshot::{Live, Shared, Snapshot};
@@ -70,6 +71,7 @@ pub(crate) struct Shard {
     // counter that all shards share.
     #[expect(clippy::redundant_allocation)]
     snapshot: RefCell<Rc<Arc<Snapshot>>>,
+    in_force: RefCell<Cache<InForce, Arc<Snapshot>>>,
     random: Cell<u64>,
     tasks: Cell<u64>,
     log_lines: Cell<LogLines>,
@@ -77,6 +79,17 @@ pub(crate) struct Shard {
     handshakes_over_limit: Cell<(u64, u32)>,
     /// Copies of requests in flight.
     pub(crate) mirrors: Cell<u32>,
+}
+
+/// Where the snapshot in force is swapped.
+#[derive(Debug)]
+struct InForce(Arc<Shared>);
+
+impl std::ops::Deref for InForce {
+    type Target = ArcSwap<Snapshot>;
+    fn deref(&self) -> &ArcSwap<Snapshot> {
+        &self.0.snapshot
+    }
 }
 
 /// Lines about failures that a shard logs per second. Writing them blocks, and an endpoint that is
@@ -99,12 +112,13 @@ impl Shard {
     /// The configuration in force, to be held for one exchange.
     #[expect(clippy::redundant_allocation)]
     pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
-        let current = self.shared.snapshot.load();
-        let mut cached = self.snapshot.borrow_mut();
-        if !Arc::ptr_eq(&current, &cached) {
-            *cached = Rc::new(Arc::clone(&current));
+        let mut in_force = self.in_force.borrow_mut();
+        let current = in_force.load();
+        let mut snapshot = self.snapshot.borrow_mut();
+        if !Arc::ptr_eq(current, &snapshot) {
+            *snapshot = Rc::new(Arc::clone(current));
         }
-        Rc::clone(&cached)
+        Rc::clone(&snapshot)
     }
 
     /// The live state.
@@ -233,6 +247,7 @@ pub(crate) fn run(
         endpoint_queues: EndpointQueues::default(),
         gates,
         snapshot: RefCell::new(Rc::new(snapshot)),
+        in_force: RefCell::new(Cache::new(InForce(Arc::clone(&shared)))),
         encoders: Cell::default(),
         random: Cell::new(seed),
         tasks: Cell::new(0),

@@ -53,6 +53,20 @@ impl Stream {
         polled.map_ok(|()| into.filled().len())
     }
 
+    /// Has the peer said nothing since all was read? Anything it says while nothing is expected of
+    /// it ends a connection: a close, or bytes that belong to no request. Costs no system call
+    /// while nothing has happened.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0u8; 1];
+        match self {
+            // Without a waker: the task that would be woken is not known yet.
+            Self::Tcp(tcp) => {
+                matches!(tcp.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            _ => self.poll_read(&mut Context::from_waker(Waker::noop()), &mut byte).is_pending(),
+        }
+    }
+
     /// As [`Stream::poll_read`], into space that need not be initialised.
     pub(crate) fn poll_read_into(
         &mut self,

@@ -2,8 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+
+use tidegate_policy::balance::mix;
 
 use super::current::{Addresses, Current, leads_to};
 use crate::stream::Stream;
@@ -49,10 +51,32 @@ impl Connections {
     }
 }
 
+/// Numbers of our own need no hash that an attacker cannot foresee.
+type Spread = BuildHasherDefault<Spreading>;
+
+#[derive(Debug, Default)]
+struct Spreading(u64);
+
+impl Hasher for Spreading {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = mix(self.0 ^ u64::from(number));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Idle connections by endpoint, the last used one first: the others grow old and are closed.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    by_endpoint: RefCell<HashMap<u32, Connections>>,
+    by_endpoint: RefCell<HashMap<u32, Connections, Spread>>,
     len: Cell<usize>,
 }
 
@@ -63,7 +87,7 @@ impl Pool {
         let pool = pools.get_mut(&endpoint)?;
         while let Some(mut idle) = pool.idle.pop_back() {
             self.len.set(self.len.get() - 1);
-            if is_quiet(&mut idle.stream) {
+            if idle.stream.is_quiet() {
                 return Some(idle.stream);
             }
         }
@@ -89,7 +113,7 @@ impl Pool {
             let Some(addresses) = current.addresses(*endpoint) else { return false };
             pool.keep(addresses);
             let idle = &mut pool.idle;
-            idle.retain_mut(|idle| idle.since_ms + idle_ms > now_ms && is_quiet(&mut idle.stream));
+            idle.retain_mut(|idle| idle.since_ms + idle_ms > now_ms && idle.stream.is_quiet());
             len += idle.len();
             !idle.is_empty()
         });
@@ -100,14 +124,6 @@ impl Pool {
     pub(crate) fn len(&self) -> usize {
         self.len.get()
     }
-}
-
-/// Has the peer said nothing since? Anything it says on an idle connection ends it: a close, or
-/// bytes that belong to no request. Costs no system call while nothing has happened.
-fn is_quiet(stream: &mut Stream) -> bool {
-    let mut context = Context::from_waker(Waker::noop());
-    let mut byte = [0u8; 1];
-    matches!(stream.poll_read(&mut context, &mut byte), Poll::Pending)
 }
 
 #[cfg(test)]
