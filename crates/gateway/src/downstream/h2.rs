@@ -160,6 +160,7 @@ struct Speaking {
 
 impl Speaking {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.socket.begin_turn();
         loop {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => self.open(request, respond),

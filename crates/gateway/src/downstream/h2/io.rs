@@ -18,6 +18,10 @@ use crate::stream::Stream;
 /// Bytes that are gathered before they are written: what a TLS record holds (RFC 8446 section 5.1).
 const GATHERED_MAX: usize = 16 * 1024;
 
+/// Bytes that are read before other tasks have their turn. A head of 600 bytes can stand for 500
+/// fields, so that a full socket is milliseconds of work.
+const TURN_MAX: usize = 8 * 1024;
+
 /// The socket, and the frames that are on their way to it.
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -25,8 +29,10 @@ pub(super) struct Socket {
     gathered: RefCell<Vec<u8>>,
     /// How much of that is written.
     written: Cell<usize>,
-    /// Flushing is the connection's task's business. Not before it has begun.
+    /// Flushing, and counting turns, is the connection's task's business. Not before it has begun.
     gathers: Cell<bool>,
+    /// Bytes read in this turn.
+    taken: Cell<usize>,
     link: Rc<Link>,
 }
 
@@ -34,6 +40,20 @@ impl Socket {
     /// From here on [`Socket::poll_send`] is called whenever there may be something to send.
     pub(super) fn begin_gathering(&self) {
         self.gathers.set(true);
+    }
+
+    /// The connection's task has its turn.
+    pub(super) fn begin_turn(&self) {
+        self.taken.set(0);
+    }
+
+    /// Has it read as much as it may in one? Then it is woken again.
+    fn is_over(&self, cx: &Context<'_>) -> bool {
+        let over = self.gathers.get() && self.taken.get() >= TURN_MAX;
+        if over {
+            cx.waker().wake_by_ref();
+        }
+        over
     }
 
     /// Sends what has gathered. Ready once nothing is left to write.
@@ -100,6 +120,7 @@ impl Io {
             gathered: RefCell::default(),
             written: Cell::new(0),
             gathers: Cell::new(false),
+            taken: Cell::new(0),
             link: Rc::clone(link),
         };
         Self { socket: Rc::new(socket), early, preface: PREFACE.len() }
@@ -123,6 +144,9 @@ impl AsyncRead for Io {
             // The connection's task sees to its end.
             return Poll::Pending;
         }
+        if this.socket.is_over(cx) {
+            return Poll::Pending;
+        }
         let before = into.filled().len();
         if this.early.is_empty() {
             ready!(this.socket.stream.borrow_mut().poll_read_into(cx, into))?;
@@ -135,6 +159,7 @@ impl AsyncRead for Io {
             }
         }
         let fresh = into.filled().get(before..).unwrap_or_default();
+        this.socket.taken.set(this.socket.taken.get() + fresh.len());
         let preface = fresh.len().min(this.preface);
         this.preface -= preface;
         link.received(fresh.get(preface..).unwrap_or_default());
