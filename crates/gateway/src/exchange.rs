@@ -274,7 +274,7 @@ impl Attempt<'_> {
             && !incoming.is_done()
             && self.may_read_on()
         {
-            consider(incoming.read_ms + timeouts.body, Reason::BodyTimeout);
+            consider(incoming.progress_ms + timeouts.body, Reason::BodyTimeout);
         }
         let drained = self.endpoint.live.close_at_ms.load(Relaxed);
         if drained != 0 {

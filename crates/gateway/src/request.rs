@@ -71,7 +71,14 @@ pub(crate) struct Incoming {
     touched: bool,
     /// When the last byte came (ms).
     pub(crate) read_ms: u64,
+    /// Until when (ms) it has come along well enough, and how much of it was there then.
+    pub(crate) progress_ms: u64,
+    counted: u64,
 }
+
+/// Bytes of a body of known length that must come within `timeouts.body`: one that trickles holds a
+/// place that others wait for. What has no length may be a conversation, and only falls silent.
+const PROGRESS_MIN: u64 = 1024;
 
 #[derive(Debug)]
 enum Framing {
@@ -199,6 +206,8 @@ impl Request {
                 limit: body_limit,
                 touched: false,
                 read_ms: client.now_ms(),
+                progress_ms: client.now_ms(),
+                counted: 0,
             })
         };
         let (body, end) = match head.framing {
@@ -250,6 +259,8 @@ impl Request {
                 limit: body_limit,
                 touched: false,
                 read_ms: client.now_ms(),
+                progress_ms: client.now_ms(),
+                counted: 0,
             })
         };
         let body = match head.framing {
@@ -435,6 +446,7 @@ impl Request {
             incoming.touched = true;
             incoming.read_ms = client.timer.now_ms();
             let piece = incoming.take(space.get_mut(..filled).unwrap_or_default(), client)?;
+            incoming.note_progress();
             if let Some(copy) = &self.copy {
                 copy.add(space.get(piece.clone()).unwrap_or_default(), incoming.is_done());
             }
@@ -477,7 +489,7 @@ impl Request {
                     }));
                 }
                 let quiet = match &self.body {
-                    Body::Incoming(incoming) => incoming.read_ms + snapshot.timeouts.body,
+                    Body::Incoming(incoming) => incoming.progress_ms + snapshot.timeouts.body,
                     _ => u64::MAX,
                 };
                 let limit = quiet.min(deadline);
@@ -497,6 +509,19 @@ impl Request {
 }
 
 impl Incoming {
+    /// From here on (ms) it is the caller that is waited for.
+    pub(crate) fn resume(&mut self, now_ms: u64) {
+        self.read_ms = now_ms;
+        self.progress_ms = now_ms;
+    }
+
+    fn note_progress(&mut self) {
+        if self.length().is_none() || self.received - self.counted >= PROGRESS_MIN {
+            self.progress_ms = self.read_ms;
+            self.counted = self.received;
+        }
+    }
+
     /// Takes the payload out of freshly read bytes; what follows the body is carried over.
     fn take(&mut self, bytes: &mut [u8], client: &mut Client) -> Result<Range<usize>, ProxyError> {
         let (piece, used) = match &mut self.framing {

@@ -35,6 +35,10 @@ impl Attempt<'_> {
             if self.unsent_from > 0 {
                 self.unsent = Vec::new();
                 self.unsent_from = 0;
+                // It was the endpoint that took nothing: the caller's time begins now.
+                if let Body::Incoming(incoming) = &mut parties.request.body {
+                    incoming.resume(parties.client.now_ms());
+                }
             }
             match self.sending {
                 Sending::Head => {

@@ -1,5 +1,7 @@
 //! Bodies that are too large, too slow, or not what an LLM call says.
 
+use std::time::Duration;
+
 use tidegate_lab::provider::{ProviderOptions, spawn_provider};
 use tidegate_scenario::gateway::{Gateway, KEY};
 use tidegate_scenario::http::{Connection, llm_call, once};
@@ -131,6 +133,51 @@ fn a_body_that_comes_too_slowly_is_answered_408() {
         connection.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf").reply();
     assert_eq!(reply.status, 408, "{}", reply.text());
     assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn a_body_of_known_length_that_only_trickles_is_answered_408() {
+    let origin = Origin::plain();
+    let gateway = Gateway::start(&format!(
+        "upstreams: {{ app: {{ endpoints: [http://{}] }} }}\n\
+         routes: [{{ path: /, upstream: app }}]\ntimeouts: {{ body: 500ms }}\n",
+        origin.address
+    ));
+    let mut connection = Connection::open(gateway.address);
+    connection.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+    connection.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    // A byte comes long before each deadline, until the gateway has had enough.
+    let mut answered = false;
+    for _ in 0..400 {
+        connection.send(b"x");
+        answered = connection.stream.peek(&mut [0]).is_ok();
+        if answered {
+            break;
+        }
+    }
+    assert!(answered, "it may go on for ever");
+    let reply = connection.reply();
+    assert_eq!(reply.status, 408, "{}", reply.text());
+}
+
+#[test]
+fn a_body_without_a_length_may_trickle() {
+    let origin = Origin::plain();
+    let gateway = Gateway::start(&format!(
+        "upstreams: {{ app: {{ endpoints: [http://{}] }} }}\n\
+         routes: [{{ path: /, upstream: app }}]\ntimeouts: {{ body: 500ms }}\n",
+        origin.address
+    ));
+    let mut connection = Connection::open(gateway.address);
+    connection.send(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    connection.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    for _ in 0..12 {
+        connection.send(b"1\r\nx\r\n");
+        assert!(connection.stream.peek(&mut [0]).is_err(), "answered early");
+    }
+    connection.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let reply = connection.send(b"0\r\n\r\n").reply();
+    assert_eq!(reply.status, 200, "{}", reply.text());
 }
 
 #[test]

@@ -170,10 +170,16 @@ fn a_moving_upload_is_not_cut_because_the_endpoint_answered_early() {
         caller.send(format!("PUT /up HTTP/1.1\r\nHost: a\r\n{coding}\r\n\r\n").as_bytes());
         assert!(caller.until_seen(b"200 OK"));
         let (began, mut sent) = (Instant::now(), 0);
-        // A little with each look, for several times as long as silence is allowed.
+        // A little with each look, for several times as long as silence is allowed. Where the length
+        // is known, a kilobyte must come in that time.
         until("it has moved for long enough", || {
-            caller.send(if chunked { b"1\r\nx\r\n" } else { b"x" });
-            sent += 1;
+            if chunked {
+                caller.send(b"1\r\nx\r\n");
+                sent += 1;
+            } else if sent < 999_000 {
+                caller.send(&[b'x'; 1000]);
+                sent += 1000;
+            }
             (began.elapsed() > quiet * 4).then_some(())
         });
         if chunked {
