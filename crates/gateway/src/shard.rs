@@ -109,6 +109,34 @@ struct LogLines {
 }
 
 impl Shard {
+    /// A shard with nothing to do yet.
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, gates: Arc<Gates>) -> Rc<Self> {
+        let snapshot = shared.snapshot.load_full();
+        let now_ms = shared.live.now_ms();
+        let seed = mix(std::process::id().into()) ^ mix(index as u64) ^ mix(nanos());
+        Rc::new(Self {
+            index,
+            timers: Timers::new(now_ms),
+            buffers: Rc::new(Buffers::default()),
+            scratch: RefCell::new(Scratch::default()),
+            pool: Pool::default(),
+            http2: Http2Pool::default(),
+            pipes: Rc::default(),
+            queue: Queue::default(),
+            endpoint_queues: EndpointQueues::default(),
+            gates,
+            snapshot: RefCell::new(Rc::new(snapshot)),
+            in_force: RefCell::new(Cache::new(InForce(Arc::clone(&shared)))),
+            encoders: Cell::default(),
+            random: Cell::new(seed),
+            tasks: Cell::new(0),
+            log_lines: Cell::default(),
+            handshakes_over_limit: Cell::default(),
+            mirrors: Cell::new(0),
+            shared,
+        })
+    }
+
     /// The configuration in force, to be held for one exchange.
     #[expect(clippy::redundant_allocation)]
     pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
@@ -232,30 +260,7 @@ pub(crate) fn run(
         // enough that a busy shard does not pay a system call per request.
         .event_interval(61)
         .build_local(tokio::runtime::LocalOptions::default())?;
-    let snapshot = shared.snapshot.load_full();
-    let now_ms = shared.live.now_ms();
-    let seed = mix(std::process::id().into()) ^ mix(index as u64) ^ mix(nanos());
-    let shard = Rc::new(Shard {
-        index,
-        timers: Timers::new(now_ms),
-        buffers: Rc::new(Buffers::default()),
-        scratch: RefCell::new(Scratch::default()),
-        pool: Pool::default(),
-        http2: Http2Pool::default(),
-        pipes: Rc::default(),
-        queue: Queue::default(),
-        endpoint_queues: EndpointQueues::default(),
-        gates,
-        snapshot: RefCell::new(Rc::new(snapshot)),
-        in_force: RefCell::new(Cache::new(InForce(Arc::clone(&shared)))),
-        encoders: Cell::default(),
-        random: Cell::new(seed),
-        tasks: Cell::new(0),
-        log_lines: Cell::default(),
-        handshakes_over_limit: Cell::default(),
-        mirrors: Cell::new(0),
-        shared,
-    });
+    let shard = Shard::new(index, shared, gates);
     runtime.block_on(live(shard, commands));
     Ok(())
 }

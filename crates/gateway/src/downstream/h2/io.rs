@@ -186,9 +186,13 @@ impl AsyncWrite for Io {
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
         if held >= GATHERED_MAX {
             ready!(socket.poll_drain(cx))?;
-        } else if held == 0 && (total >= GATHERED_MAX || !socket.gathers.get()) {
-            return socket.poll_write(cx, slices);
+        } else if held == 0
+            && (total >= GATHERED_MAX || !socket.gathers.get())
+            && let Poll::Ready(written) = socket.poll_write(cx, slices)
+        {
+            return Poll::Ready(written);
         }
+        // What the socket does not take is gathered as well, so that it counts as blocked.
         Poll::Ready(Ok(socket.gather(slices)))
     }
 
@@ -205,5 +209,48 @@ impl AsyncWrite for Io {
         let socket = &self.get_mut().socket;
         ready!(socket.poll_drain(cx))?;
         socket.stream.borrow_mut().poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use tidegate_config::Config;
+    use tidegate_snapshot::{Live, Shared, compile};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::admission::Gates;
+    use crate::shard::Shard;
+
+    /// A connection whose peer reads nothing, and whose socket is full.
+    async fn full() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (ours, _) = listener.accept().await.unwrap();
+        ours.writable().await.unwrap();
+        while ours.try_write(&[0; GATHERED_MAX]).is_ok() {}
+        (ours, theirs)
+    }
+
+    #[test]
+    fn a_socket_that_does_not_take_a_large_frame_is_blocked() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let (ours, _theirs) = full().await;
+            let live = Live::new(1);
+            let snapshot = compile(Config::default().into(), &live, 1).unwrap();
+            let shard = Shard::new(0, Arc::new(Shared::new(snapshot, live)), Gates::new(1));
+            let link = Link::new(&shard, None);
+            let mut io = Io::new(Stream::Tcp(ours), Vec::new(), &link);
+            let socket = io.socket();
+            socket.begin_gathering();
+            let cx = &mut Context::from_waker(Waker::noop());
+            while Pin::new(&mut io).poll_write(cx, &[0; GATHERED_MAX]).is_ready() {}
+            assert!(socket.poll_send(cx).is_pending());
+            assert!(link.blocked_since().is_some());
+        });
     }
 }
