@@ -22,8 +22,8 @@ pub const CREDIT_PER_SECOND: u32 = 50;
 /// What a stream pays back that ended with its reply.
 pub const CREDIT_PER_STREAM: u32 = 8;
 
-/// What each write of ours pays back, and each [`CREDIT_BYTES`] of it: the peer acknowledges them
-/// with window updates, one for the stream and one for the connection.
+/// What each write of ours pays back, each DATA frame, and each [`CREDIT_BYTES`]: the peer
+/// acknowledges them with window updates, one for the stream and one for the connection.
 pub const CREDIT_PER_WRITE: u32 = 2;
 
 /// See [`CREDIT_PER_WRITE`].
@@ -99,6 +99,11 @@ impl Calm {
     pub fn sent(&mut self, bytes: usize) {
         let more = u32::try_from(bytes / CREDIT_BYTES).unwrap_or(CREDIT_MAX).min(CREDIT_MAX);
         self.pay(CREDIT_PER_WRITE * (1 + more));
+    }
+
+    /// A DATA frame is on its way. Many leave in one write, and the peer may acknowledge each.
+    pub fn framed(&mut self) {
+        self.pay(CREDIT_PER_WRITE);
     }
 
     /// Streams that the peer has reset so far.
@@ -204,6 +209,16 @@ mod tests {
             calm.stream_ended();
         }
         assert_eq!(calm.resets(), 100_000);
+    }
+
+    #[test]
+    fn each_data_frame_pays_for_two_window_updates() {
+        let update = frame(WINDOW_UPDATE, 0, 4);
+        let mut calm = Calm::new(0);
+        for _ in 0..100_000 {
+            calm.framed();
+            assert!(calm.observe(&update, 0) && calm.observe(&update, 0));
+        }
     }
 
     #[test]

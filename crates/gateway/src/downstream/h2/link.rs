@@ -67,8 +67,9 @@ impl Link {
         Poll::Pending
     }
 
-    /// Bytes of a reply were handed over.
+    /// Bytes of a reply were handed over, as one DATA frame at least.
     pub(crate) fn queued(&self, bytes: usize) {
+        self.calm.borrow_mut().framed();
         self.queued.set(self.queued.get() + bytes);
     }
 

@@ -6,7 +6,7 @@ use tidegate_lab::origin::{OriginOptions, spawn_origin};
 use tidegate_scenario::bystander::Bystander;
 use tidegate_scenario::gateway::Gateway;
 use tidegate_scenario::h2raw::{
-    CALM, CONTINUATION, DATA, HEADERS, PING, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE,
+    CALM, CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST_STREAM, Raw, SETTINGS, WINDOW_UPDATE,
     fields_block, frame, request,
 };
 use tidegate_scenario::http::get;
@@ -65,7 +65,7 @@ fn round(name: &str, gateway: &Gateway, frames: &impl Fn(u32) -> Vec<u8>, peak: 
     let reading = std::thread::spawn(move || {
         let mut code = None;
         while let Some(frame) = reader.next_unanswered() {
-            if frame.kind == tidegate_scenario::h2raw::GOAWAY {
+            if frame.kind == GOAWAY {
                 code = Some(frame.code());
             }
         }
@@ -157,6 +157,32 @@ fn a_flood_of_empty_data_is_told_to_be_calm() {
 #[test]
 fn a_flood_of_window_updates_is_told_to_be_calm() {
     flood("window updates", |_| frame(WINDOW_UPDATE, 0, 0, &1u32.to_be_bytes()));
+}
+
+#[test]
+fn who_acknowledges_each_of_many_small_frames_stirs_no_more_than_it_may() {
+    const STREAMS: usize = 100;
+    let lab = spawn_origin(&OriginOptions::default()).unwrap();
+    let gateway = before(lab.addr, "shards: 1\n");
+    let mut raw = Raw::open_with(gateway.address, &[(4, 300)]);
+    for stream in (1..).step_by(2).take(STREAMS) {
+        raw.get(stream, "/big");
+    }
+    for round in 0..60 {
+        let mut updates = Vec::new();
+        let mut received = 0;
+        while received < STREAMS {
+            let data = raw.next_frame().expect("the connection stays");
+            assert_ne!(data.kind, GOAWAY, "round {round}");
+            if data.kind == DATA {
+                received += 1;
+                let more = (data.payload.len() as u32).to_be_bytes();
+                updates.extend(frame(WINDOW_UPDATE, 0, 0, &more));
+                updates.extend(frame(WINDOW_UPDATE, 0, data.stream, &more));
+            }
+        }
+        assert!(raw.bytes(&updates), "round {round}");
+    }
 }
 
 #[test]
