@@ -174,7 +174,9 @@ impl Tunnel<'_> {
         }
         let both_open = self.up.state == State::Open && self.down.state == State::Open;
         let patience = if both_open { limits.idle_ms } else { limits.half_closed_ms };
-        let mut end = (self.moved_ms.saturating_add(patience), Reason::TunnelTimeout);
+        // What a slow caller takes of one read moves too.
+        let moved_ms = self.moved_ms.max(client.reply.progress_ms);
+        let mut end = (moved_ms.saturating_add(patience), Reason::TunnelTimeout);
         let drained = limits.endpoint.close_at_ms.load(Relaxed);
         if drained != 0 && drained < end.0 {
             end = (drained, Reason::EndpointDrained);
@@ -205,7 +207,10 @@ impl Tunnel<'_> {
         while self.unsent_from < self.unsent.len() {
             let rest = self.unsent.get(self.unsent_from..).unwrap_or_default();
             match self.leg.poll_write(cx, &[IoSlice::new(rest)]) {
-                Poll::Ready(Ok(n)) if n > 0 => self.unsent_from += n,
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    self.unsent_from += n;
+                    self.moved_ms = client.now_ms();
+                }
                 Poll::Ready(_) => return Err(Broken::Endpoint),
                 Poll::Pending => return Ok(Turn::Waits),
             }

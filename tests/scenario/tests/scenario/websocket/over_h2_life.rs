@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use rustix::process::Signal;
 use tidegate_lab::origin::{OriginOptions, spawn_origin};
 use tidegate_scenario::gateway::Gateway;
-use tidegate_scenario::h2raw::{GOAWAY, WINDOW_UPDATE};
+use tidegate_scenario::h2raw::{DATA, GOAWAY, RST_STREAM, WINDOW_UPDATE};
 use tidegate_scenario::h2tunnel::{Ended, Tunnel};
 use tidegate_scenario::http::get;
 use tidegate_scenario::scripted::Scripted;
@@ -167,6 +167,36 @@ fn a_silent_tunnel_is_reset_after_its_time_and_no_other() {
 }
 
 #[test]
+fn a_tunnel_whose_caller_takes_little_at_a_time_is_not_silent() {
+    const ALL: usize = 16 * 1024;
+    let origin = Scripted::start(|_, peer| {
+        let request = peer.request().expect("a request");
+        peer.send(switched(&request));
+        peer.send(vec![b'x'; ALL]);
+        peer.rest();
+    });
+    let gateway = before(origin.address, "timeouts: { tunnel: 800ms }\n");
+    let mut tunnel = Tunnel::ask(gateway.address, &[(4, 0)]);
+    let mut received = 0;
+    while received < ALL {
+        // Each grant comes well within the time, all of them long after it.
+        #[allow(clippy::disallowed_methods)] // the pace is what is tested
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        tunnel.raw.frame(WINDOW_UPDATE, 0, 1, &1024u32.to_be_bytes());
+        loop {
+            let frame = tunnel.raw.next_frame().expect("the connection stays");
+            assert_ne!(frame.kind, RST_STREAM, "after {received} bytes");
+            if frame.kind == DATA {
+                received += frame.payload.len();
+                break;
+            }
+        }
+    }
+    drop(tunnel);
+    until_none_is_open(&gateway);
+}
+
+#[test]
 fn a_caller_without_a_window_holds_the_endpoint_back() {
     const ALL: u64 = 64 << 20;
     let sent = Arc::new(AtomicU64::new(0));
@@ -222,7 +252,7 @@ fn an_endpoint_that_takes_nothing_holds_the_caller_back() {
     let (mut sent, mut window) = (0u64, 65_535u32);
     loop {
         while window >= 16_384 {
-            tunnel.raw.frame(tidegate_scenario::h2raw::DATA, 0, 1, &[b'x'; 16_384]);
+            tunnel.raw.frame(DATA, 0, 1, &[b'x'; 16_384]);
             window -= 16_384;
             sent += 16_384;
         }
