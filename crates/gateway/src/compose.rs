@@ -169,7 +169,7 @@ fn is_list(field: FieldId) -> bool {
 }
 
 /// Names under which proxies tell endpoints of a verified client certificate: no caller may say it.
-fn is_client_certificate(name: &[u8]) -> bool {
+pub(crate) fn is_client_certificate(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 3] = [b"x-client-cert", b"x-ssl-client", b"client-cert"];
     PREFIXES.iter().any(|prefix| {
         name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))

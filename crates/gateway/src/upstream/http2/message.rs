@@ -10,6 +10,7 @@ use tidegate_snapshot::Reason;
 use tidegate_wire::http1::head::FieldId;
 use tidegate_wire::http1::write::put_field;
 
+use crate::compose::is_client_certificate;
 use crate::error::ProxyError;
 
 /// The extended CONNECT that this composed request for a WebSocket stands for (RFC 8441 section 5).
@@ -108,6 +109,7 @@ fn may_trail(name: &str) -> bool {
         && !name.starts_with("sec-")
         && !name.starts_with("if-")
         && !name.starts_with("proxy-")
+        && !is_client_certificate(name.as_bytes())
         && !matches!(
             name,
             "age"
@@ -184,6 +186,9 @@ mod tests {
             "authorization",
             "x-forwarded-for",
             "x-forwarded-client-cert",
+            "x-client-cert",
+            "x-ssl-client-verify",
+            "client-cert-chain",
             "set-cookie",
             "cache-control",
             "x-tidegate-reason",
