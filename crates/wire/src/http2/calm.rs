@@ -13,7 +13,7 @@
 /// Length of a frame's head (RFC 9113 §4.1).
 const FRAME_HEAD: usize = 9;
 
-/// What may be spent at once: 200 streams reset in a row, or a thousand pings.
+/// What may be spent at once: 200 requests reset in a row, or a thousand pings.
 pub const CREDIT_MAX: u32 = 1_000;
 
 /// What a second pays back: 10 resets or 50 pings.
@@ -90,6 +90,11 @@ impl Calm {
         self.credit > 0
     }
 
+    /// A head has become a request.
+    pub fn stream_opened(&mut self) {
+        self.pay(CHEAP);
+    }
+
     /// A stream has ended with its reply.
     pub fn stream_ended(&mut self) {
         self.pay(CREDIT_PER_STREAM);
@@ -118,8 +123,8 @@ impl Calm {
         let cost = match kind {
             // DATA: an empty one that does not even end the stream.
             0x0 if self.payload == 0 && !ends_stream => CHEAP,
-            // DATA and HEADERS are bounded by windows, streams and limits.
-            0x0 | 0x1 => 0,
+            // DATA is bounded by windows.
+            0x0 => 0,
             // RST_STREAM.
             0x3 => {
                 self.resets += 1;
@@ -127,7 +132,8 @@ impl Calm {
             }
             // SETTINGS that is no acknowledgement.
             0x4 if !ends_stream => DEAR,
-            // PRIORITY, PING, WINDOW_UPDATE, CONTINUATION, GOAWAY, and what nobody knows.
+            // PRIORITY, PING, WINDOW_UPDATE, CONTINUATION, GOAWAY, and what nobody knows. HEADERS pays
+            // back once it has become a request: a head that is refused before would be free.
             _ => CHEAP,
         };
         // Once in debt, always in debt: the connection ends.
@@ -180,7 +186,8 @@ mod tests {
     #[test]
     fn floods_are_stopped_by_what_they_cost() {
         for (name, bytes, most) in [
-            ("rapid reset", [frame(HEADERS, 5, 30), frame(RST_STREAM, 0, 4)].concat(), 199),
+            ("rapid reset", [frame(HEADERS, 5, 30), frame(RST_STREAM, 0, 4)].concat(), 166),
+            ("refused heads", frame(HEADERS, 5, 30), 999),
             ("settings", frame(SETTINGS, 0, 6), 199),
             ("empty settings", frame(SETTINGS, 0, 0), 199),
             ("pings", frame(PING, 0, 8), 999),
@@ -195,8 +202,13 @@ mod tests {
 
     #[test]
     fn requests_and_bodies_cost_nothing() {
-        for bytes in [frame(HEADERS, 5, 30), frame(DATA, 0, 1), frame(DATA, 1, 0)] {
+        for bytes in [frame(DATA, 0, 1), frame(DATA, 1, 0)] {
             assert_eq!(taken(&bytes), 10_000);
+        }
+        let mut calm = Calm::new(0);
+        for _ in 0..10_000 {
+            assert!(calm.observe(&frame(HEADERS, 5, 30), 0));
+            calm.stream_opened();
         }
     }
 

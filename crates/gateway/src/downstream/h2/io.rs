@@ -4,8 +4,9 @@
 //! task has nothing more to do: many replies then leave in one write, and in one record of TLS.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future as _;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -47,11 +48,13 @@ impl Socket {
         self.taken.set(0);
     }
 
-    /// Has it read as much as it may in one? Then it is woken again.
-    fn is_over(&self, cx: &Context<'_>) -> bool {
+    /// Has it read as much as it may in one? Then it is woken again, once all sockets have been
+    /// looked at: what has come in there meanwhile goes first.
+    fn is_over(&self, cx: &mut Context<'_>) -> bool {
         let over = self.gathers.get() && self.taken.get() >= TURN_MAX;
         if over {
-            cx.waker().wake_by_ref();
+            // Pending at its first poll, which is what puts the waker off.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
         over
     }

@@ -75,6 +75,7 @@ impl Link {
 
     /// A stream is open.
     pub(crate) fn stream_opened(&self) {
+        self.calm.borrow_mut().stream_opened();
         self.streams.set(self.streams.get() + 1);
         let cell = self.shard.cell();
         cell.h2_streams.add(1);
