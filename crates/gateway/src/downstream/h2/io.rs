@@ -152,7 +152,14 @@ impl AsyncRead for Io {
         }
         let before = into.filled().len();
         if this.early.is_empty() {
-            ready!(this.socket.stream.borrow_mut().poll_read_into(cx, into))?;
+            let mut stream = this.socket.stream.borrow_mut();
+            if into.remaining() > TURN_MAX {
+                // The library's buffer grows to 64 KiB, which can be a hundred of such heads.
+                let read = ready!(stream.poll_read(cx, into.initialize_unfilled_to(TURN_MAX)))?;
+                into.advance(read);
+            } else {
+                ready!(stream.poll_read_into(cx, into))?;
+            }
         } else {
             let taken = this.early.len().min(into.remaining());
             into.put_slice(this.early.get(..taken).unwrap_or_default());
