@@ -67,6 +67,7 @@ pub(crate) async fn run(
     cell.attempts.add(1);
     let tunnels = parties.call.tunnels;
     let (leg, reused) = Leg::obtain(parties.shard, picked, parties.client, tunnels).await?;
+    parties.request.resume(parties.client.now_ms());
     let mut attempt = Attempt::on(parties, picked, leg, reused);
     let outcome = std::future::poll_fn(|cx| attempt.poll(cx, parties)).await;
     attempt.finish(parties);

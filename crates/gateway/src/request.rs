@@ -364,6 +364,14 @@ impl Request {
         })
     }
 
+    /// From here on (ms) it is the caller that is waited for: not while it waited for a place.
+    pub(crate) fn resume(&mut self, now_ms: u64) {
+        if let Body::Incoming(incoming) = &mut self.body {
+            incoming.read_ms = now_ms;
+            incoming.progress_ms = now_ms;
+        }
+    }
+
     /// Has the caller sent all of its body?
     pub(crate) fn is_read(&self) -> bool {
         match &self.body {
@@ -465,6 +473,7 @@ impl Request {
         began_ms: u64,
     ) -> Result<(), ProxyError> {
         let deadline = began_ms + snapshot.timeouts.request;
+        self.resume(client.now_ms());
         let Body::Incoming(incoming) = &self.body else { return Ok(()) };
         // Half of the memory limit: the other half is for what the process needs besides.
         let budget = snapshot.limits.admission.memory / 2;
@@ -509,12 +518,6 @@ impl Request {
 }
 
 impl Incoming {
-    /// From here on (ms) it is the caller that is waited for.
-    pub(crate) fn resume(&mut self, now_ms: u64) {
-        self.read_ms = now_ms;
-        self.progress_ms = now_ms;
-    }
-
     fn note_progress(&mut self) {
         if self.length().is_none() || self.received - self.counted >= PROGRESS_MIN {
             self.progress_ms = self.read_ms;

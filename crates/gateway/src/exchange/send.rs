@@ -36,9 +36,7 @@ impl Attempt<'_> {
                 self.unsent = Vec::new();
                 self.unsent_from = 0;
                 // It was the endpoint that took nothing: the caller's time begins now.
-                if let Body::Incoming(incoming) = &mut parties.request.body {
-                    incoming.resume(parties.client.now_ms());
-                }
+                parties.request.resume(parties.client.now_ms());
             }
             match self.sending {
                 Sending::Head => {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 use tidegate_scenario::gate::Gate;
 use tidegate_scenario::gateway::Gateway;
@@ -137,6 +138,24 @@ fn who_waits_for_too_long_is_refused_politely() {
     until_load(&gateway, 1, 0);
     gate.open();
     assert_eq!(first.reply().status, 200);
+}
+
+#[test]
+fn the_time_for_a_body_begins_when_the_wait_for_a_place_is_over() {
+    let (gate, origin, gateway) =
+        gated("limits: { requests: 1, queue: { size: 5, wait: 20s } }\ntimeouts: { body: 300ms }");
+    let mut first = asks(&gateway);
+    until_load(&gateway, 1, 0);
+    let mut second = Connection::open(gateway.address);
+    second.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    until_load(&gateway, 1, 1);
+    let began = Instant::now();
+    until("the body is late", || (began.elapsed() > Duration::from_millis(400)).then_some(()));
+    gate.open();
+    assert_eq!(first.reply().status, 200);
+    assert!(second.until_seen(b"100 Continue"));
+    assert_eq!(second.send(b"body").reply().status, 200);
+    assert_eq!(origin.requests().len(), 2);
 }
 
 #[test]
