@@ -30,6 +30,7 @@ mod pipeline;
 mod record;
 mod reply;
 mod request;
+mod rounds;
 mod route;
 mod shard;
 mod stream;

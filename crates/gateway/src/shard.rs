@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::admission::{Gates, Queue};
 use crate::buffer::{Buffers, Scratch};
 use crate::listener::Listening;
+use crate::rounds::Rounds;
 use crate::timer::{TICK_MS, Timers};
 use crate::tunnel::Pipes;
 use crate::upstream::current::Current;
@@ -49,6 +50,8 @@ pub(crate) struct Shard {
     pub(crate) shared: Arc<Shared>,
     /// Deadlines.
     pub(crate) timers: Rc<Timers>,
+    /// When all sockets have been looked at.
+    pub(crate) rounds: Rounds,
     /// Buffers for request heads.
     pub(crate) buffers: Rc<Buffers>,
     /// Space for one poll.
@@ -117,6 +120,7 @@ impl Shard {
         Rc::new(Self {
             index,
             timers: Timers::new(now_ms),
+            rounds: Rounds::default(),
             buffers: Rc::new(Buffers::default()),
             scratch: RefCell::new(Scratch::default()),
             pool: Pool::default(),
@@ -277,7 +281,7 @@ async fn live(shard: Rc<Shard>, mut commands: mpsc::Receiver<Command>) {
     let woken = Rc::clone(&shard);
     shard.spawn(|counted| async move {
         let _counted = counted;
-        crate::admission::serve_queue(&woken).await;
+        tokio::join!(crate::admission::serve_queue(&woken), woken.rounds.turn());
     });
     let mut ticks = tokio::time::interval(Duration::from_millis(TICK_MS));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -160,7 +160,9 @@ struct Speaking {
 
 impl Speaking {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.socket.begin_turn();
+        if !self.socket.begin_turn() {
+            return Poll::Pending;
+        }
         loop {
             match self.connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => self.open(request, respond),
@@ -283,7 +285,8 @@ async fn exchange(
     }
     if client.reply.broken {
         // The reset that follows throws away what is queued: the connection's task, which has been
-        // woken by it, goes first.
+        // woken by it, goes first. If it has had its turn, that is in the round after this one.
+        tokio::task::yield_now().await;
         tokio::task::yield_now().await;
     }
 }

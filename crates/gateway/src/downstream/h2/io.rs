@@ -4,9 +4,8 @@
 //! task has nothing more to do: many replies then leave in one write, and in one record of TLS.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future as _;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -19,9 +18,12 @@ use crate::stream::Stream;
 /// Bytes that are gathered before they are written: what a TLS record holds (RFC 8446 section 5.1).
 const GATHERED_MAX: usize = 16 * 1024;
 
-/// Bytes that are read before other tasks have their turn. A head of 600 bytes can stand for 500
-/// fields, so that a full socket is milliseconds of work.
-const TURN_MAX: usize = 8 * 1024;
+/// After so many bytes others have their turn. A head of 600 bytes can stand for 500 fields, so that a
+/// full socket is milliseconds of work.
+const TURN: usize = 4 * 1024;
+
+/// Bytes that are read at once.
+const READ_MAX: usize = 8 * 1024;
 
 /// The socket, and the frames that are on their way to it.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) struct Socket {
     gathers: Cell<bool>,
     /// Bytes read in this turn.
     taken: Cell<usize>,
+    /// The round of the shard in which the last turn was over.
+    over_in: Cell<Option<u64>>,
     link: Rc<Link>,
 }
 
@@ -43,18 +47,24 @@ impl Socket {
         self.gathers.set(true);
     }
 
-    /// The connection's task has its turn.
-    pub(super) fn begin_turn(&self) {
+    /// The connection's task has a turn. False: it has had one in this round, and is woken for the
+    /// next; the library wakes it sooner, whenever it has something to send.
+    pub(super) fn begin_turn(&self) -> bool {
+        if self.over_in.get() == Some(self.link.shard.rounds.number()) {
+            return false;
+        }
+        self.over_in.set(None);
         self.taken.set(0);
+        true
     }
 
-    /// Has it read as much as it may in one? Then it is woken again, once all sockets have been
-    /// looked at: what has come in there meanwhile goes first.
-    fn is_over(&self, cx: &mut Context<'_>) -> bool {
-        let over = self.gathers.get() && self.taken.get() >= TURN_MAX;
+    /// Has it read as much as it may in one turn?
+    fn is_over(&self, cx: &Context<'_>) -> bool {
+        let over = self.gathers.get() && self.taken.get() >= TURN;
         if over {
-            // Pending at its first poll, which is what puts the waker off.
-            let _ = pin!(tokio::task::yield_now()).poll(cx);
+            let rounds = &self.link.shard.rounds;
+            rounds.wait(cx.waker());
+            self.over_in.set(Some(rounds.number()));
         }
         over
     }
@@ -124,6 +134,7 @@ impl Io {
             written: Cell::new(0),
             gathers: Cell::new(false),
             taken: Cell::new(0),
+            over_in: Cell::new(None),
             link: Rc::clone(link),
         };
         Self { socket: Rc::new(socket), early, preface: PREFACE.len() }
@@ -153,9 +164,9 @@ impl AsyncRead for Io {
         let before = into.filled().len();
         if this.early.is_empty() {
             let mut stream = this.socket.stream.borrow_mut();
-            if into.remaining() > TURN_MAX {
+            if into.remaining() > READ_MAX {
                 // The library's buffer grows to 64 KiB, which can be a hundred of such heads.
-                let read = ready!(stream.poll_read(cx, into.initialize_unfilled_to(TURN_MAX)))?;
+                let read = ready!(stream.poll_read(cx, into.initialize_unfilled_to(READ_MAX)))?;
                 into.advance(read);
             } else {
                 ready!(stream.poll_read_into(cx, into))?;
