@@ -699,14 +699,3 @@ fn a_span_of_another_buffer_is_empty_not_a_panic() {
     assert_eq!(parsed.path.of(b"short"), b"");
     assert_eq!((parsed.path.len(), parsed.path.is_empty()), (10, false));
 }
-
-#[test]
-fn an_unsupported_version_is_told_wherever_the_bytes_are_cut() {
-    let line = b"GET /x HTTP/2.0\r\nHost: a\r\n\r\n";
-    let limits = HeadLimits { bytes: 16 * 1024, fields: 100 };
-    let told: Vec<HeadError> = (1..=line.len())
-        .filter_map(|end| parse_request(&line[..end], &limits, &mut RequestHead::default()).err())
-        .collect();
-    assert!(!told.is_empty());
-    assert!(told.iter().all(|error| *error == HeadError::UnsupportedVersion), "{told:?}");
-}

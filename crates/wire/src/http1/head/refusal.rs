@@ -67,7 +67,7 @@ fn by_kind(start: Start, error: httparse::Error) -> HeadError {
 fn request_line_fault(line: &[u8]) -> Option<HeadError> {
     let mut parts = line.split(|&byte| byte == b' ');
     let (method, target, version) = (parts.next()?, parts.next()?, parts.next()?);
-    if method.is_empty() || !method.iter().copied().all(is_token) || parts.next().is_some() {
+    if method.is_empty() || !method.iter().copied().all(is_token) {
         return Some(HeadError::InvalidRequestLine);
     }
     if target.is_empty() || target.iter().any(u8::is_ascii_control) {
@@ -77,31 +77,26 @@ fn request_line_fault(line: &[u8]) -> Option<HeadError> {
         return Some(HeadError::InvalidTarget);
     }
     version_fault(version, HeadError::InvalidRequestLine)
+        .or_else(|| parts.next().map(|_more| HeadError::InvalidRequestLine))
 }
 
 fn status_line_fault(line: &[u8]) -> Option<HeadError> {
-    let (version, rest) = line.split_at_checked(8)?;
+    let (version, rest) = line.split_at(line.len().min(8));
     version_fault(version, HeadError::InvalidStatusLine)
         .or_else(|| (rest.first() != Some(&b' ')).then_some(HeadError::InvalidStatusLine))
 }
 
-/// A version that is spelled as one is unsupported; anything else is not a start line at all.
+/// Another version than ours is unsupported, anything else is not a start line at all.
+///
+/// `httparse` refuses at the first byte that is not ours, so that the rest of the line may not have
+/// come yet: this looks no further than that byte, or the answer would depend on how the bytes come.
 fn version_fault(version: &[u8], malformed: HeadError) -> Option<HeadError> {
-    match version {
-        b"HTTP/1.0" | b"HTTP/1.1" => None,
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
-            if major.is_ascii_digit() && minor.is_ascii_digit() =>
-        {
-            Some(HeadError::UnsupportedVersion)
-        }
-        // `HTTP/2` and `HTTP/3`, as some tools write it.
-        [b'H', b'T', b'T', b'P', b'/', major] if major.is_ascii_digit() => {
-            Some(HeadError::UnsupportedVersion)
-        }
-        // The beginning of such a version: the answer must not depend on how the bytes come.
-        [b'H', b'T', b'T', b'P', b'/', b'0' | b'2'..=b'9', b'.'] => {
-            Some(HeadError::UnsupportedVersion)
-        }
+    match version.strip_prefix(b"HTTP/") {
+        Some(b"1.0" | b"1.1") => None,
+        // `HTTP/1`, `HTTP/2` and `HTTP/3`, as some tools write it, are versions too.
+        Some(
+            b"1" | [b'1', b'\r', ..] | [b'0' | b'2'..=b'9', ..] | [b'1', b'.', b'2'..=b'9', ..],
+        ) => Some(HeadError::UnsupportedVersion),
         _ => Some(malformed),
     }
 }
