@@ -5,7 +5,7 @@
 //! the shard looks at other sockets again.
 
 use std::cell::{Cell, RefCell};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use tokio::sync::Notify;
 
@@ -22,6 +22,20 @@ impl Rounds {
     /// The number of the round in progress. It changes only while somebody waits.
     pub(crate) fn number(&self) -> u64 {
         self.number.get()
+    }
+
+    /// Waits until the next round begins. Whoever yields once behind that comes after all that were
+    /// woken for the round.
+    pub(crate) async fn next(&self) {
+        let before = self.number();
+        std::future::poll_fn(|cx| {
+            if self.number() != before {
+                return Poll::Ready(());
+            }
+            self.wait(cx.waker());
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Wakes the task when the next round begins.
@@ -50,35 +64,68 @@ impl Rounds {
 mod tests {
     use std::rc::Rc;
 
+    use tokio::task::{spawn_local, yield_now};
+
     use super::*;
 
-    #[test]
-    fn a_round_that_is_waited_for_begins_and_no_other() {
+    /// Runs a test on a runtime like that of a shard, whose rounds turn.
+    fn run(test: impl AsyncFnOnce(Rc<Rounds>)) {
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .event_interval(61)
             .build_local(tokio::runtime::LocalOptions::default());
         runtime.unwrap().block_on(async {
             let rounds = Rc::new(Rounds::default());
             let turning = Rc::clone(&rounds);
-            let task = tokio::task::spawn_local(async move { turning.turn().await });
+            let task = spawn_local(async move { turning.turn().await });
+            test(rounds).await;
+            task.abort();
+        });
+    }
+
+    #[test]
+    fn a_round_that_is_waited_for_begins_and_no_other() {
+        run(async |rounds| {
             for expected in 1..4 {
-                let before = rounds.number();
-                std::future::poll_fn(|cx| {
-                    if rounds.number() != before {
-                        return std::task::Poll::Ready(());
-                    }
-                    rounds.wait(cx.waker());
-                    std::task::Poll::Pending
-                })
-                .await;
+                rounds.next().await;
                 assert_eq!(rounds.number(), expected);
             }
             for _ in 0..10 {
-                tokio::task::yield_now().await;
+                yield_now().await;
             }
             // One more was asked for at most: by the last look.
             assert!(rounds.number() <= 4);
             assert!(rounds.waiting.borrow().is_empty());
-            task.abort();
+        });
+    }
+
+    #[test]
+    fn who_yields_in_a_new_round_comes_after_those_whose_turn_it_is() {
+        run(async |rounds| {
+            // The runtime looks at sockets, and wakes who has yielded, every 61 polls: it shall do so at
+            // every place in between.
+            for others in 0..130 {
+                for first in ["turn", "yielding"] {
+                    let order = Rc::new(RefCell::new(Vec::new()));
+                    let begin = |name: &'static str| {
+                        let (rounds, order) = (Rc::clone(&rounds), Rc::clone(&order));
+                        spawn_local(async move {
+                            rounds.next().await;
+                            if name == "yielding" {
+                                yield_now().await;
+                            }
+                            order.borrow_mut().push(name);
+                        })
+                    };
+                    let earlier = begin(first);
+                    for _ in 0..others {
+                        drop(spawn_local(async {}));
+                    }
+                    let later = begin(if first == "turn" { "yielding" } else { "turn" });
+                    earlier.await.unwrap();
+                    later.await.unwrap();
+                    assert_eq!(*order.borrow(), ["turn", "yielding"], "{others} {first}");
+                }
+            }
         });
     }
 }

@@ -285,8 +285,8 @@ async fn exchange(
     }
     if client.reply.broken {
         // The reset that follows throws away what is queued: the connection's task, which has been
-        // woken by it, goes first. If it has had its turn, that is in the round after this one.
-        tokio::task::yield_now().await;
+        // woken by it, goes first. If it has had its turn, that is in the next round.
+        shard.rounds.next().await;
         tokio::task::yield_now().await;
     }
 }
