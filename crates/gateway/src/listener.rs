@@ -144,7 +144,8 @@ fn is_passing(error: &io::Error) -> bool {
 
 fn welcome(shard: &Rc<Shard>, bind: SocketAddr, stream: TcpStream, peer: SocketAddr) {
     shard.cell().accepted.add(1);
-    let counted = Counted::new(shard);
+    // A refused socket, too, is closed before it is uncounted: what is bound last goes first.
+    let (counted, stream) = (Counted::new(shard), stream);
     let snapshot = shard.snapshot();
     // A reload that takes a listener away closes its sockets in a moment.
     let Some(listener) = snapshot.listener(bind) else { return };
@@ -186,9 +187,11 @@ fn welcome(shard: &Rc<Shard>, bind: SocketAddr, stream: TcpStream, peer: SocketA
             let open = Box::pin(handshake::open(&task_shard, &listener, stream, peer));
             let Some(mut client) = open.await else { return };
             client.trust = edge::trust(&listener, client.peer);
-            if let Some(early) = downstream::serve(&task_shard, &mut client, http2, over).await {
-                Box::pin(h2::serve(&task_shard, client, early, over)).await;
+            match downstream::serve(&task_shard, &mut client, http2, over).await {
+                Some(early) => Box::pin(h2::serve(&task_shard, client, early, over)).await,
+                None => drop(client),
             }
+            // The socket is closed before its connection is uncounted.
             drop((counted, task));
         });
         return;
@@ -197,9 +200,11 @@ fn welcome(shard: &Rc<Shard>, bind: SocketAddr, stream: TcpStream, peer: SocketA
     let mut client = Client::new(Stream::Tcp(stream), peer, Timer::new(&shard.timers));
     client.trust = edge::trust(listener, peer);
     shard.spawn(|task| async move {
-        if let Some(early) = downstream::serve(&task_shard, &mut client, http2, over).await {
-            Box::pin(h2::serve(&task_shard, client, early, over)).await;
+        match downstream::serve(&task_shard, &mut client, http2, over).await {
+            Some(early) => Box::pin(h2::serve(&task_shard, client, early, over)).await,
+            None => drop(client),
         }
+        // The socket is closed before its connection is uncounted.
         drop((counted, task));
     });
 }
@@ -222,5 +227,74 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.shard.live().gauges.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+
+    use tidegate_config::Config;
+    use tidegate_snapshot::{Live, Shared, compile};
+
+    use super::*;
+    use crate::admission::Gates;
+
+    /// Is the socket being closed whose peer this is? The peer has ended its direction: LAST_ACK.
+    fn is_closing(peer: SocketAddr) -> bool {
+        let port = format!(":{:04X}", peer.port());
+        let table = fs::read_to_string("/proc/net/tcp").unwrap();
+        table.lines().any(|line| {
+            let mut columns = line.split_whitespace().skip(2);
+            columns.next().is_some_and(|remote| remote.ends_with(&port))
+                && columns.next() == Some("09")
+        })
+    }
+
+    #[test]
+    fn a_connection_is_counted_until_its_socket_is_closed() {
+        let bind = SocketAddr::from(([127, 0, 0, 1], 0));
+        for proxy_protocol in [false, true] {
+            let listener = tidegate_config::Listener { proxy_protocol, ..Default::default() };
+            let listener = tidegate_config::Listener { bind, ..listener };
+            let config = Config { listeners: vec![listener], ..Config::default() };
+            let live = Live::new(1);
+            let snapshot = compile(config.into(), &live, 1).unwrap();
+            let shared = Arc::new(Shared::new(snapshot, live));
+            let accepting = StdListener::bind(bind).unwrap();
+            let address = accepting.local_addr().unwrap();
+            let mut theirs = std::net::TcpStream::connect(address).unwrap();
+            let (mut ours, peer) = accepting.accept().unwrap();
+            // With so much left to send, the close lasts until the peer has read it.
+            socket2::SockRef::from(&ours).set_linger(Some(Duration::from_secs(600))).unwrap();
+            ours.set_nonblocking(true).unwrap();
+            while ours.write(&[0; 16 * 1024]).is_ok() {}
+            if proxy_protocol {
+                theirs.write_all(b"PROXY UNKNOWN\r\n").unwrap();
+            }
+            theirs.shutdown(std::net::Shutdown::Write).unwrap();
+            let (here, there) = (Arc::clone(&shared), shared);
+            let serving = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_io()
+                    .build_local(tokio::runtime::LocalOptions::default());
+                runtime.unwrap().block_on(async {
+                    let shard = Shard::new(0, there, Gates::new(1));
+                    welcome(&shard, bind, TcpStream::from_std(ours).unwrap(), peer);
+                    while shard.live().gauges.connections.load(Relaxed) > 0 {
+                        tokio::task::yield_now().await;
+                    }
+                });
+            });
+            while !is_closing(peer) {
+                std::thread::yield_now();
+            }
+            assert_eq!(here.live.gauges.connections.load(Relaxed), 1, "{proxy_protocol}");
+            io::copy(&mut theirs, &mut io::sink()).unwrap();
+            serving.join().unwrap();
+            assert_eq!(here.live.gauges.connections.load(Relaxed), 0);
+        }
     }
 }
