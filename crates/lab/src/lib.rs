@@ -10,7 +10,6 @@
 //!
 //! All of it is one task per connection on a current-thread runtime, without sharing between threads but counters.
 
-mod base64;
 mod connection;
 pub mod fault;
 mod fingerprint;
@@ -22,5 +21,4 @@ pub mod provider;
 mod reply;
 pub mod report;
 pub mod server;
-mod sha1;
 mod websocket;

@@ -28,6 +28,7 @@ use std::time::Duration;
 use tidegate_wire::http1::chunked::{CHUNK_END, LAST_CHUNK, chunk_head};
 use tidegate_wire::http1::head::{FieldId, Method, Version};
 use tidegate_wire::http1::write::{put_field, put_status_line};
+use tidegate_wire::websocket::accept;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -155,7 +156,7 @@ async fn serve_websocket(connection: &mut Connection) {
         .is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"));
     let sound = request.head.method == Method::Get
         && request.known_field(FieldId::SecWebsocketVersion) == Some("13");
-    let accepted = request.known_field(FieldId::SecWebsocketKey).map(websocket::accept);
+    let accepted = request.known_field(FieldId::SecWebsocketKey).map(str::as_bytes).map(accept);
     let (Some(accepted), true, true) = (accepted, asked, sound) else {
         connection.refuse(426, "this path speaks WebSocket, version 13").await;
         return;

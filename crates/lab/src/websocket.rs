@@ -2,18 +2,13 @@
 
 use std::ops::Range;
 
-use crate::base64;
 use crate::connection::{Connection, Gone};
-use crate::sha1::sha1;
 
 /// Largest message in bytes, over all its fragments.
 const MESSAGE_MAX: usize = 1 << 20;
 
 /// Largest payload of a control frame (section 5.5).
 const CONTROL_MAX: usize = 125;
-
-/// What the accept value is made with (section 1.3).
-const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 const CONTINUATION: u8 = 0;
 const TEXT: u8 = 1;
@@ -26,11 +21,6 @@ const PONG: u8 = 10;
 const PROTOCOL_ERROR: u16 = 1002;
 const NOT_TEXT: u16 = 1007;
 const TOO_BIG: u16 = 1009;
-
-/// The value of Sec-WebSocket-Accept that answers `key`.
-pub(crate) fn accept(key: &str) -> String {
-    base64::encode(&sha1(format!("{key}{GUID}").as_bytes()))
-}
 
 /// One frame of a client.
 #[derive(Debug, PartialEq, Eq)]
@@ -218,11 +208,6 @@ mod tests {
             }
         }
         (out, false)
-    }
-
-    #[test]
-    fn the_accept_value_is_that_of_the_rfc() {
-        assert_eq!(accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]

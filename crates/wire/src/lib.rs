@@ -13,7 +13,6 @@
 //! and what is ambiguous is refused, not repaired: two parties that read one message differently
 //! are how requests are smuggled.
 
-pub mod base64;
 pub mod client_hello;
 pub mod http1;
 pub mod http2;

@@ -1,9 +1,9 @@
 //! The handshake of WebSocket over HTTP/1.1 (RFC 6455 section 4): a key, and the answer that only
 //! who has read it as one can give.
 
-mod sha1;
-
-use crate::base64;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sha1::{Digest as _, Sha1};
 
 /// What a server appends to the key (RFC 6455 section 1.3).
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -14,12 +14,12 @@ pub const KEY_LEN: usize = 24;
 /// The `Sec-WebSocket-Key` that these random bits make.
 pub fn key(random: [u64; 2]) -> String {
     let [high, low] = random.map(u64::to_be_bytes);
-    base64::encode(&[high, low].concat())
+    BASE64_STANDARD.encode([high, low].concat())
 }
 
 /// The `Sec-WebSocket-Accept` that answers this key.
 pub fn accept(key: &[u8]) -> String {
-    base64::encode(&sha1::digest(&[key, GUID].concat()))
+    BASE64_STANDARD.encode(Sha1::digest([key, GUID].concat()))
 }
 
 /// Can this be a key? That it was never used before is the caller's affair.

@@ -3,8 +3,9 @@
 use std::io;
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use tidegate_snapshot::{Egress, EgressKind};
-use tidegate_wire::base64;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -35,7 +36,7 @@ async fn http_connect(
     let mut ask = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
     if let Some((user, word)) = credentials {
         ask.push_str("Proxy-Authorization: Basic ");
-        ask.push_str(&base64::encode(format!("{user}:{word}").as_bytes()));
+        ask.push_str(&BASE64_STANDARD.encode(format!("{user}:{word}")));
         ask.push_str("\r\n");
     }
     ask.push_str("\r\n");

@@ -1,11 +1,13 @@
 //! Anthropic Messages: `POST /v1/messages` and `/v1/messages/count_tokens` (docs.anthropic.com/en/api/messages, streaming).
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
 use super::answer::Answer;
 use super::call::Call;
 use super::narration::{Form, Step};
 use super::prompt::Prompt;
 use super::story::{Segment, Story};
-use crate::base64;
 use crate::fingerprint::mix;
 use crate::json::{Object, put, put_hex, put_number, put_text};
 
@@ -58,7 +60,7 @@ fn stop_reason(story: &Story) -> &'static str {
 
 /// The signature of a thinking block: opaque to clients, who must send it back as it is.
 fn signature(story: &Story) -> String {
-    base64::encode(format!("lab-signature-{:016x}", mix(story.id, u64::MAX)).as_bytes())
+    BASE64_STANDARD.encode(format!("lab-signature-{:016x}", mix(story.id, u64::MAX)))
 }
 
 fn put_start(out: &mut Vec<u8>, story: &Story) {

@@ -1,11 +1,13 @@
 //! Gemini: `POST /v1beta/models/MODEL:generateContent`, `:streamGenerateContent`, `:countTokens` (ai.google.dev/api/generate-content).
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
 use super::answer::Answer;
 use super::call::Call;
 use super::narration::{Form, Step};
 use super::prompt::Prompt;
 use super::story::{Segment, Story};
-use crate::base64;
 use crate::fingerprint::mix;
 use crate::json::{Object, put, put_hex, put_number, put_text};
 
@@ -113,7 +115,7 @@ fn put_part(out: &mut Vec<u8>, story: &Story, segment: &Segment, text: &str) {
             put(out, text);
             put(out, "},\"thoughtSignature\":");
             let signature = format!("lab-signature-{:016x}", mix(story.id, u64::MAX));
-            put_text(out, &base64::encode(signature.as_bytes()));
+            put_text(out, &BASE64_STANDARD.encode(signature));
             put(out, "}");
         }
     }

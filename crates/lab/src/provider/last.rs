@@ -1,8 +1,9 @@
 //! The request received last, byte for byte: tests of what a gateway sends upstream read it at `GET /lab/last`.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use tidegate_wire::http1::head::{HeadLimits, RequestHead, parse_request};
 
-use crate::base64;
 use crate::connection::Request;
 use crate::json::{put, put_number, put_text};
 
@@ -74,6 +75,6 @@ pub(crate) fn put_request(out: &mut Vec<u8>, head: &RequestHead, raw_head: &[u8]
         put_text(out, text);
     } else {
         put(out, "],\"body_base64\":");
-        put_text(out, &base64::encode(body));
+        put_text(out, &BASE64_STANDARD.encode(body));
     }
 }

@@ -1,12 +1,13 @@
 //! OpenAI endpoints that judge or embed texts: `POST /v1/embeddings` and `/v1/moderations`.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::value::RawValue;
 
 use super::answer::Answer;
 use super::call::Call;
 use super::model::Model;
 use super::prompt::words;
-use crate::base64;
 use crate::fingerprint::{fingerprint, mix};
 use crate::json::{list_of, put, put_hex, put_number, put_text, text_of};
 
@@ -81,7 +82,7 @@ fn vector(text: &str, dimensions: u64) -> Vec<f32> {
 fn put_vector(out: &mut Vec<u8>, vector: &[f32], in_base64: bool) {
     if in_base64 {
         let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
-        put_text(out, &base64::encode(&bytes));
+        put_text(out, &BASE64_STANDARD.encode(bytes));
         return;
     }
     put(out, "[");

@@ -1,10 +1,12 @@
 //! OpenAI endpoints that carry files: images, audio, and the file store.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
 use super::answer::Answer;
 use super::call::{CREATED, Call};
 use super::model::Model;
 use super::prompt::words;
-use crate::base64;
 use crate::connection::Request;
 use crate::fingerprint::{fingerprint, mix};
 use crate::json::{put, put_hex, put_number, put_text};
@@ -72,7 +74,7 @@ fn drawn(
             put(&mut out, ".png\",\"revised_prompt\":");
         } else {
             put(&mut out, "{\"b64_json\":");
-            put_text(&mut out, &base64::encode(&PIXEL));
+            put_text(&mut out, &BASE64_STANDARD.encode(PIXEL));
             put(&mut out, ",\"revised_prompt\":");
         }
         put_text(&mut out, prompt);
