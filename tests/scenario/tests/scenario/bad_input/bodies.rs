@@ -12,6 +12,15 @@ use super::{told_by_anthropic, told_by_openai, with_lab};
 const CHAT: &str = "/v1/chat/completions";
 const MESSAGES: &str = "/v1/messages";
 
+/// Everything to this origin, with further sections.
+fn before(origin: &Origin, sections: &str) -> Gateway {
+    Gateway::start(&format!(
+        "upstreams: {{ app: {{ endpoints: [http://{}] }} }}\n\
+         routes: [{{ path: /, upstream: app }}]\n{sections}",
+        origin.address
+    ))
+}
+
 #[test]
 fn a_body_beyond_the_limit_is_refused_in_the_dialect_whether_declared_or_chunked() {
     let lab = spawn_provider(ProviderOptions::default()).unwrap();
@@ -57,11 +66,7 @@ fn a_declared_body_beyond_the_limit_is_refused_before_it_is_sent() {
 #[test]
 fn a_plain_body_beyond_the_limit_is_refused() {
     let origin = Origin::plain();
-    let gateway = Gateway::start(&format!(
-        "upstreams: {{ app: {{ endpoints: [http://{}] }} }}\n\
-         routes: [{{ path: /, upstream: app }}]\nlimits: {{ body: 64KiB }}\n",
-        origin.address
-    ));
+    let gateway = before(&origin, "limits: { body: 64KiB }\n");
     let body = "y".repeat(65_537);
     let declared = format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n{body}");
     let chunked = format!(
@@ -123,11 +128,7 @@ fn a_body_that_comes_too_slowly_is_answered_408() {
     assert_eq!(lab.stats().requests, 0);
 
     let origin = Origin::plain();
-    let gateway = Gateway::start(&format!(
-        "upstreams: {{ app: {{ endpoints: [http://{}] }} }}\n\
-         routes: [{{ path: /, upstream: app }}]\ntimeouts: {{ body: 300ms }}\n",
-        origin.address
-    ));
+    let gateway = before(&origin, "timeouts: { body: 300ms }\n");
     let mut connection = Connection::open(gateway.address);
     let reply =
         connection.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf").reply();
@@ -138,11 +139,7 @@ fn a_body_that_comes_too_slowly_is_answered_408() {
 #[test]
 fn a_body_of_known_length_that_only_trickles_is_answered_408() {
     let origin = Origin::plain();
-    let gateway = Gateway::start(&format!(
-        "upstreams: {{ app: {{ endpoints: [http://{}] }} }}\n\
-         routes: [{{ path: /, upstream: app }}]\ntimeouts: {{ body: 500ms }}\n",
-        origin.address
-    ));
+    let gateway = before(&origin, "timeouts: { body: 500ms }\n");
     let mut connection = Connection::open(gateway.address);
     connection.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
     connection.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
@@ -163,11 +160,7 @@ fn a_body_of_known_length_that_only_trickles_is_answered_408() {
 #[test]
 fn a_body_without_a_length_may_trickle() {
     let origin = Origin::plain();
-    let gateway = Gateway::start(&format!(
-        "upstreams: {{ app: {{ endpoints: [http://{}] }} }}\n\
-         routes: [{{ path: /, upstream: app }}]\ntimeouts: {{ body: 500ms }}\n",
-        origin.address
-    ));
+    let gateway = before(&origin, "timeouts: { body: 500ms }\n");
     let mut connection = Connection::open(gateway.address);
     connection.send(b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     connection.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();

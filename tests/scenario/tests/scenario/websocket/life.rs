@@ -1,8 +1,5 @@
 //! Tunnels as they live and end.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use rustix::process::Signal;
 use tidegate_lab::origin::{OriginOptions, spawn_origin};
 use tidegate_scenario::gate::Gate;
@@ -12,7 +9,7 @@ use tidegate_scenario::scripted::Scripted;
 use tidegate_scenario::until;
 use tidegate_scenario::websocket::{HANDSHAKE, SWITCHED, answer, echoes, frame, open};
 
-use super::before;
+use super::{before, ending_by_itself, flooding, takes_the_flood, until_held_back};
 
 #[track_caller]
 fn until_none_is_open(gateway: &Gateway) {
@@ -48,19 +45,7 @@ fn messages_come_back_and_are_counted() {
 
 #[test]
 fn each_direction_ends_by_itself() {
-    let origin = Scripted::start(|number, peer| {
-        peer.request();
-        peer.send(SWITCHED);
-        if number == 0 {
-            // The caller ends first and still gets an answer.
-            let all = peer.rest();
-            peer.send(all);
-        } else {
-            // The endpoint ends first and still gets what comes.
-            peer.send("that is all").finish();
-            assert_eq!(peer.rest(), b"and this is mine");
-        }
-    });
+    let origin = ending_by_itself();
     let gateway = before(origin.address, "");
     let mut client = open(gateway.address);
     client.send(b"question").finish();
@@ -145,35 +130,13 @@ fn an_idle_tunnel_holds_no_buffer_and_little_memory() {
 
 #[test]
 fn what_one_side_does_not_take_is_not_read_from_the_other() {
-    const ALL: u64 = 64 << 20;
-    let sent = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&sent);
-    let origin = Scripted::start(move |_, peer| {
-        peer.request();
-        peer.send(SWITCHED);
-        for _ in 0..ALL >> 16 {
-            peer.send(vec![b'x'; 1 << 16]);
-            counter.fetch_add(1 << 16, Relaxed);
-        }
-    });
+    let (origin, sent) = flooding();
     let gateway = before(origin.address, "");
     let mut client = open(gateway.address);
     let before = gateway.resident();
-    let mut looks = (0, 0);
-    until("the endpoint is held back", || {
-        let now = sent.load(Relaxed);
-        looks = if now == looks.0 { (now, looks.1 + 1) } else { (now, 0) };
-        (now > 0 && looks.1 == 100).then_some(())
-    });
-    let taken = sent.load(Relaxed);
-    assert!(taken < ALL, "all of it was taken");
+    until_held_back(&sent);
     assert!(gateway.resident() < before + (2 << 20), "held in the kernel's buffers, not in ours");
-    let mut left = ALL;
-    while left > 0 {
-        let piece = client.exactly(left.min(1 << 20) as usize);
-        assert!(!piece.is_empty() && piece.iter().all(|byte| *byte == b'x'));
-        left -= piece.len() as u64;
-    }
+    takes_the_flood(|bytes| client.exactly(bytes));
     drop(client);
     until_none_is_open(&gateway);
 }

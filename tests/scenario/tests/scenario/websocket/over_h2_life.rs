@@ -1,8 +1,5 @@
 //! Tunnels over HTTP/2 as they live and end.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use rustix::process::Signal;
 use tidegate_lab::origin::{OriginOptions, spawn_origin};
 use tidegate_scenario::gateway::Gateway;
@@ -13,7 +10,7 @@ use tidegate_scenario::scripted::Scripted;
 use tidegate_scenario::until;
 use tidegate_scenario::websocket::{answer, frame, switched};
 
-use super::before;
+use super::{before, ending_by_itself, flooding, takes_the_flood, until_held_back};
 
 /// The code of RST_STREAM that stands for the reset of a TCP connection (RFC 8441 section 5).
 const CANCEL: u32 = 8;
@@ -60,19 +57,7 @@ fn messages_come_back_and_are_counted() {
 
 #[test]
 fn each_direction_ends_by_itself() {
-    let origin = Scripted::start(|number, peer| {
-        let request = peer.request().expect("a request");
-        peer.send(switched(&request));
-        if number == 0 {
-            // The caller ends first and still gets an answer.
-            let all = peer.rest();
-            peer.send(all);
-        } else {
-            // The endpoint ends first and still gets what comes.
-            peer.send("that is all").finish();
-            assert_eq!(peer.rest(), b"and this is mine");
-        }
-    });
+    let origin = ending_by_itself();
     let gateway = before(origin.address, "");
     let mut tunnel = Tunnel::open(gateway.address);
     tunnel.send(b"question");
@@ -198,37 +183,16 @@ fn a_tunnel_whose_caller_takes_little_at_a_time_is_not_silent() {
 
 #[test]
 fn a_caller_without_a_window_holds_the_endpoint_back() {
-    const ALL: u64 = 64 << 20;
-    let sent = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&sent);
-    let origin = Scripted::start(move |_, peer| {
-        let request = peer.request().expect("a request");
-        peer.send(switched(&request));
-        for _ in 0..ALL >> 16 {
-            peer.send(vec![b'x'; 1 << 16]);
-            counter.fetch_add(1 << 16, Relaxed);
-        }
-    });
+    let (origin, sent) = flooding();
     let gateway = before(origin.address, "timeouts: { tunnel: 1h }\n");
     // The stream has no window to begin with; that of the connection is large.
     let mut tunnel = Tunnel::ask(gateway.address, &[(4, 0)]);
     tunnel.raw.frame(WINDOW_UPDATE, 0, 0, &0x7000_0000u32.to_be_bytes());
     let resident = gateway.resident();
-    let mut looks = (0, 0);
-    until("the endpoint is held back", || {
-        let now = sent.load(Relaxed);
-        looks = if now == looks.0 { (now, looks.1 + 1) } else { (now, 0) };
-        (now > 0 && looks.1 == 100).then_some(())
-    });
-    assert!(sent.load(Relaxed) < ALL, "all of it was taken");
+    until_held_back(&sent);
     assert!(gateway.resident() < resident + (2 << 20), "held in the kernel's buffers, not in ours");
     tunnel.raw.frame(WINDOW_UPDATE, 0, 1, &(1u32 << 27).to_be_bytes());
-    let mut left = ALL;
-    while left > 0 {
-        let piece = tunnel.exactly(left.min(1 << 20) as usize);
-        assert!(!piece.is_empty() && piece.iter().all(|byte| *byte == b'x'));
-        left -= piece.len() as u64;
-    }
+    takes_the_flood(|bytes| tunnel.exactly(bytes));
     drop(tunnel);
     until_none_is_open(&gateway);
 }
