@@ -37,18 +37,20 @@ SECONDS_MAX = 600
 
 def main():
     options = arguments()
-    # SIGTERM ends a run like Ctrl-C: every process that was started is ended on the way out.
+    return status("bench", lambda: render(options.render) if options.render else run(options))
+
+
+def status(name, work):
+    """Does the work and says with which status the program called `name` ends."""
+    # SIGTERM ends it like Ctrl-C: every process that was started is ended on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        if options.render:
-            render(options.render)
-        else:
-            run(options)
+        work()
     except proxies.BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nbench: interrupted", file=sys.stderr)
+        print(f"\n{name}: interrupted", file=sys.stderr)
         return 130
     return 0
 
@@ -143,6 +145,14 @@ def run(options):
 
 def render(folder):
     """Writes the report and charts of the raw document in `folder`."""
+    document, notes = written(folder)
+    write(folder / "report.md", report(document, notes))
+    for name, svg in charts(document).items():
+        write(folder / name, svg)
+
+
+def written(folder):
+    """The raw document in `folder`, and the notes beside it if there are any."""
     try:
         document = json.loads((folder / "raw.json").read_text())
     except (OSError, ValueError) as error:
@@ -150,9 +160,7 @@ def render(folder):
     notes = ""
     with contextlib.suppress(FileNotFoundError):
         notes = (folder / "notes.md").read_text()
-    write(folder / "report.md", report(document, notes))
-    for name, svg in charts(document).items():
-        write(folder / name, svg)
+    return document, notes
 
 
 def write(path, text):

@@ -12,7 +12,6 @@ import os
 import pathlib
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ import proxies
 import storm_failures
 import storm_reloads
 import storm_upgrades
-from run import ROOT, commit, unused_folder, write
+from run import ROOT, commit, status, unused_folder, write, written
 from storm_report import lines_of, report
 
 PARTS = {"reloads": storm_reloads.run, "upgrades": storm_upgrades.run, "failures": storm_failures.run}
@@ -53,20 +52,7 @@ QUICK = Pace(200, 5, 15, 20, 5, (3, 8), 1, 5, 1)
 
 def main():
     options = arguments()
-    # SIGTERM ends a storm like Ctrl-C: every process that was started is ended on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        if options.render:
-            render(options.render)
-        else:
-            run(options)
-    except proxies.BenchError as error:
-        print(f"storm: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstorm: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    return status("storm", lambda: render(options.render) if options.render else run(options))
 
 
 def arguments():
@@ -135,12 +121,8 @@ def earlier_parts(folder):
 
 def render(folder):
     """Writes the report of the raw document in `folder`."""
-    try:
-        document = json.loads((folder / "raw.json").read_text())
-    except (OSError, ValueError) as error:
-        raise proxies.BenchError(f"{folder / 'raw.json'} cannot be read: {error}") from error
-    notes = folder / "notes.md"
-    write(folder / "report.md", report(document, notes.read_text() if notes.is_file() else ""))
+    document, notes = written(folder)
+    write(folder / "report.md", report(document, notes))
 
 
 if __name__ == "__main__":
