@@ -11,6 +11,22 @@ use tidegate_wire::http1::write::{put_field, put_number_field, put_status_line};
 use crate::compose::put_connection;
 use crate::request::Request;
 
+/// What has a path of its own on every listener.
+enum Page {
+    Health,
+    Status,
+}
+
+impl Page {
+    fn at(path: &[u8]) -> Option<Self> {
+        match path {
+            b"/health" => Some(Self::Health),
+            b"/status" => Some(Self::Status),
+            _ => None,
+        }
+    }
+}
+
 /// Answers `GET /health` and `GET /status`, at any load and without a key.
 pub(crate) fn answer(
     snapshot: &Snapshot,
@@ -21,17 +37,16 @@ pub(crate) fn answer(
     if !matches!(request.method, Method::Get | Method::Head) {
         return None;
     }
-    let (status, body) = match request.path() {
-        b"/health" => health(snapshot, live),
-        b"/status" => (200, status(snapshot, live)),
-        _ => return None,
+    let (status, body) = match Page::at(request.path())? {
+        Page::Health => health(snapshot, live),
+        Page::Status => (200, status(snapshot, live)),
     };
     Some(json_reply(request, status, &body, keep_alive))
 }
 
 /// Is this path answered here, whatever the routes are?
 pub(crate) fn is_own(path: &[u8]) -> bool {
-    matches!(path, b"/health" | b"/status")
+    Page::at(path).is_some()
 }
 
 /// Writes a JSON reply of our own.
