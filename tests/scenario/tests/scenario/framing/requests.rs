@@ -341,7 +341,7 @@ fn a_bad_chunk_is_refused_and_no_origin_gets_a_whole_request() {
     let requests = origin.requests();
     assert_eq!(requests.len(), 1, "{requests:?}");
     let bytes = String::from_utf8_lossy(&origin.bytes()).into_owned();
-    assert!(!bytes.contains("smuggled") && !bytes.contains("0\r\n\r\n"), "{bytes}");
+    assert!(!bytes.contains("smuggled") && !bytes.contains("\r\n0\r\n\r\n"), "{bytes}");
 }
 
 #[test]
