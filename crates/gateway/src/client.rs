@@ -254,11 +254,16 @@ impl Client {
 
     /// The fields behind the request's body, once its end has been read (HTTP/2 only). They are as the
     /// caller sent them.
-    pub(crate) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
-        match &mut self.wire {
+    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
+        match &self.wire {
             Wire::Http1(_) => None,
-            Wire::Http2(frames) => frames.take_trailers(),
+            Wire::Http2(frames) => frames.trailers(),
         }
+    }
+
+    /// Is it known that nothing follows what has been read of the request (HTTP/2 only)?
+    pub(crate) fn is_at_end(&self) -> bool {
+        matches!(&self.wire, Wire::Http2(frames) if frames.is_at_end())
     }
 
     /// Ready once nothing is left to write.

@@ -272,7 +272,7 @@ impl Attempt<'_> {
             consider(client.reply.progress_ms + timeouts.write_stall, Reason::WriteStall);
         }
         if let Body::Incoming(incoming) = &parties.request.body
-            && !incoming.is_done()
+            && (!incoming.is_done() || self.sending == Sending::Passing)
             && self.may_read_on()
         {
             consider(incoming.progress_ms + timeouts.body, Reason::BodyTimeout);

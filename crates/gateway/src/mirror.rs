@@ -106,7 +106,7 @@ fn message(
 ) -> Option<Message> {
     let limit = snapshot.limits.stream_buffer;
     let (length, body) = match &request.body {
-        Body::Incoming(incoming) => {
+        Body::Incoming(incoming) if !incoming.is_done() => {
             let length = incoming.length();
             if length.is_some_and(|length| length > limit as u64) {
                 return None;

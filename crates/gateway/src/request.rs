@@ -84,7 +84,8 @@ const PROGRESS_MIN: u64 = 1024;
 enum Framing {
     Length(u64),
     Chunked(ChunkedDecoder),
-    /// The end of an HTTP/2 stream is seen when it is read; the length is what was announced.
+    /// The end of an HTTP/2 stream is seen when it is read, or with the frame before it; the length is
+    /// what was announced.
     Frames {
         length: Option<u64>,
         ended: bool,
@@ -98,6 +99,14 @@ impl Incoming {
             Framing::Length(left) => *left == 0,
             Framing::Chunked(decoder) => decoder.is_done(),
             Framing::Frames { length, ended } => *ended || *length == Some(self.received),
+        }
+    }
+
+    /// Has its end been seen? Until then fields may follow a body that is there.
+    fn has_ended(&self) -> bool {
+        match &self.framing {
+            Framing::Frames { ended, .. } => *ended,
+            Framing::Length(_) | Framing::Chunked(_) => self.is_done(),
         }
     }
 
@@ -241,9 +250,11 @@ impl Request {
     }
 
     /// A request of an HTTP/2 stream, whose head has been written as HTTP/1.1 into `inbound` and
-    /// parsed there. Chunked stands for a body of unknown length. `connects`: as in the field.
+    /// parsed there. Chunked stands for a body of unknown length. `ended`: nothing follows the head.
+    /// `connects`: as in the field.
     pub(crate) fn of_stream(
         inbound: Lent,
+        ended: bool,
         client: &Client,
         random: u64,
         body_limit: u64,
@@ -265,7 +276,7 @@ impl Request {
         };
         let body = match head.framing {
             RequestFraming::None => Body::None,
-            RequestFraming::Length(0) => Body::Whole(0..0),
+            RequestFraming::Length(0) if ended => Body::Whole(0..0),
             RequestFraming::Length(length) => incoming(Some(length)),
             RequestFraming::Chunked => incoming(None),
         };
@@ -380,6 +391,14 @@ impl Request {
         }
     }
 
+    /// Is the end of its body seen too, so that all fields behind it are known?
+    pub(crate) fn has_ended(&self) -> bool {
+        match &self.body {
+            Body::Incoming(incoming) => incoming.has_ended(),
+            _ => true,
+        }
+    }
+
     /// Bounds the body. Err: more than that is announced or there already; then it is refused before
     /// it is asked for.
     pub(crate) fn bound_body(&mut self, limit: u64) -> Result<(), ProxyError> {
@@ -405,7 +424,8 @@ impl Request {
     }
 
     /// Reads the next piece of the body into `space` (or takes it from what came with the head).
-    /// Ready with the range of `space` that holds it; an empty range when the body has ended.
+    /// Ready with the range of `space` that holds it; an empty range when the body has ended. Who has
+    /// no use for fields behind a body stops as soon as it is read.
     pub(crate) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
@@ -414,7 +434,7 @@ impl Request {
     ) -> Poll<Result<Range<usize>, ProxyError>> {
         let Body::Incoming(incoming) = &mut self.body else { return Poll::Ready(Ok(0..0)) };
         loop {
-            if incoming.is_done() {
+            if incoming.has_ended() {
                 return Poll::Ready(Ok(0..0));
             }
             let early = self.inbound.bytes.get(incoming.early.clone()).unwrap_or_default();
@@ -454,6 +474,9 @@ impl Request {
             incoming.touched = true;
             incoming.read_ms = client.timer.now_ms();
             let piece = incoming.take(space.get_mut(..filled).unwrap_or_default(), client)?;
+            if let Framing::Frames { ended, .. } = &mut incoming.framing {
+                *ended = client.is_at_end();
+            }
             incoming.note_progress();
             if let Some(copy) = &self.copy {
                 copy.add(space.get(piece.clone()).unwrap_or_default(), incoming.is_done());
@@ -482,8 +505,8 @@ impl Request {
             // The announced length is only trusted as the bytes arrive.
             buffered.reserve(length.min(FIRST_RESERVE) as usize, budget)?;
         }
-        loop {
-            let piece = std::future::poll_fn(|cx| {
+        while !self.is_read() {
+            std::future::poll_fn(|cx| {
                 let mut scratch = shard.scratch.borrow_mut();
                 let space = &mut scratch.read;
                 if let Poll::Ready(read) = self.poll_body(cx, client, space) {
@@ -494,7 +517,7 @@ impl Request {
                             buffered.reserve(room, budget)?;
                         }
                         buffered.bytes.extend_from_slice(bytes);
-                        Ok(bytes.len())
+                        Ok(())
                     }));
                 }
                 let quiet = match &self.body {
@@ -509,17 +532,16 @@ impl Request {
                 Poll::Pending
             })
             .await?;
-            if piece == 0 {
-                self.body = Body::Buffered(buffered);
-                return Ok(());
-            }
         }
+        self.body = Body::Buffered(buffered);
+        Ok(())
     }
 }
 
 impl Incoming {
     fn note_progress(&mut self) {
-        if self.length().is_none() || self.received - self.counted >= PROGRESS_MIN {
+        let enough = self.received - self.counted >= PROGRESS_MIN;
+        if self.length().is_none() || self.is_done() || enough {
             self.progress_ms = self.read_ms;
             self.counted = self.received;
         }

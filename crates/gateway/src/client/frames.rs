@@ -196,8 +196,13 @@ impl Frames {
     }
 
     /// The fields behind the request's body, once its end has been read.
-    pub(super) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
-        self.received_trailers.take()
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        self.received_trailers.as_deref()
+    }
+
+    /// Has the caller's side ended with what has been read?
+    pub(super) fn is_at_end(&self) -> bool {
+        self.rest.is_empty() && self.receive.is_end_stream()
     }
 
     /// Ends our side.

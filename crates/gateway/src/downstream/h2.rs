@@ -278,7 +278,7 @@ async fn exchange(
     };
     let limit = snapshot.limits.body;
     let connects = head::is_extended_connect(parts);
-    let mut request = Request::of_stream(inbound, client, shard.random(), limit, connects);
+    let mut request = Request::of_stream(inbound, ended, client, shard.random(), limit, connects);
     let after = pipeline::handle(shard, &snapshot, client, &mut request, over).await;
     if matches!(after, After::Linger) && !request.is_read() {
         Box::pin(linger(shard, client)).await;

@@ -52,10 +52,10 @@ impl Attempt<'_> {
                     let polled = parties.request.poll_body(cx, parties.client, &mut scratch.read);
                     let piece = ready!(polled)?;
                     let bytes = scratch.read.get(piece).unwrap_or_default();
-                    let last = bytes.is_empty() || parties.request.is_read();
+                    let last = bytes.is_empty() || parties.request.has_ended();
                     leg.put(bytes, last);
                     if last {
-                        leg.put_trailers(parties.client.take_trailers().as_deref());
+                        leg.put_trailers(parties.client.trailers());
                         self.sending = Sending::Flushing;
                     }
                 }

@@ -141,9 +141,13 @@ impl Attempt<'_> {
         cx: &mut Context<'_>,
         parties: &mut Parties<'_, '_>,
     ) -> Poll<Result<bool, ProxyError>> {
+        let chunked = matches!(&parties.request.body, Body::Incoming(b) if b.length().is_none());
+        if !chunked && parties.request.is_read() {
+            // HTTP/1.1 has no place for what else may come.
+            return Poll::Ready(Ok(true));
+        }
         let shard = Rc::clone(parties.shard);
         let mut scratch = shard.scratch.borrow_mut();
-        let chunked = matches!(&parties.request.body, Body::Incoming(b) if b.length().is_none());
         let piece = ready!(parties.request.poll_body(cx, parties.client, &mut scratch.read))?;
         let bytes = scratch.read.get(piece).unwrap_or_default();
         let mut size = [0; 20];

@@ -5,6 +5,7 @@ mod http2;
 mod http2_ends;
 mod sockets;
 mod tls;
+mod trailers;
 mod websocket;
 
 use tidegate_scenario::gateway::Gateway;

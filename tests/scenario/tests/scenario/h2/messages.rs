@@ -183,6 +183,22 @@ fn an_llm_stream_comes_frame_by_frame_and_ends_properly() {
 }
 
 #[test]
+fn an_llm_call_whose_announced_body_is_there_waits_for_no_end() {
+    let lab = spawn_provider(ProviderOptions::default()).unwrap();
+    let gateway =
+        Gateway::start(&format!("{}routes: [{{ path: /v1/, llm: true }}]\n", providers(lab.addr)));
+    let mut raw = Raw::open(gateway.address);
+    let bearer = format!("Bearer {KEY}");
+    let body = CHAT.body("lab-echo", false);
+    let length = body.len().to_string();
+    let fields = [("authorization", bearer.as_str()), ("content-length", length.as_str())];
+    raw.head(1, &request("POST", CHAT.path, &fields), false);
+    raw.frame(DATA, 0, 1, body.as_bytes());
+    let reply = raw.outcome(1);
+    assert_eq!((reply.status, reply.complete), (200, true), "{}", reply.text());
+}
+
+#[test]
 fn a_broken_reply_is_a_reset_and_not_an_end() {
     let origin = Scripted::start(|_, peer| {
         if peer.request().is_some() {

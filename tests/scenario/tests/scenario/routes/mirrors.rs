@@ -1,6 +1,7 @@
 //! Copies of requests for another upstream.
 
 use tidegate_scenario::gateway::Gateway;
+use tidegate_scenario::h2raw::{DATA, Raw, request};
 use tidegate_scenario::http::{Connection, get};
 use tidegate_scenario::origin::{Answer, Origin};
 use tidegate_scenario::until;
@@ -106,4 +107,21 @@ fn a_share_of_the_requests_is_mirrored() {
     // Five standard deviations.
     let count = shadow.requests().len();
     assert!((55..=145).contains(&count), "{count}");
+}
+
+#[test]
+fn an_announced_body_is_mirrored_although_its_stream_does_not_end() {
+    let (app, shadow) = (named("app"), named("shadow"));
+    let gateway = before(&[("app", &app), ("shadow", &shadow)], MIRRORED);
+    for (count, body) in [(1.0, ""), (2.0, "hello")] {
+        let mut raw = Raw::open(gateway.address);
+        let length = body.len().to_string();
+        raw.head(1, &request("POST", "/", &[("content-length", &length)]), false);
+        if !body.is_empty() {
+            raw.frame(DATA, 0, 1, body.as_bytes());
+        }
+        assert_eq!(raw.outcome(1).status, 200);
+        mirrored(&gateway, "sent", count);
+        assert_eq!(shadow.requests().last().expect("a mirror").body, body.as_bytes());
+    }
 }
