@@ -55,7 +55,8 @@ impl Attempt<'_> {
                     let last = bytes.is_empty() || parties.request.has_ended();
                     leg.put(bytes, last);
                     if last {
-                        leg.put_trailers(parties.client.trailers());
+                        let edits = parties.routed.changes().map(|changes| &changes.request);
+                        leg.put_trailers(parties.client.trailers(), edits);
                         self.sending = Sending::Flushing;
                     }
                 }

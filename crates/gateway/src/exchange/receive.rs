@@ -307,13 +307,14 @@ impl Attempt<'_> {
             (held, fresh, leftover) = (Vec::new(), &encoded[..], Vec::new());
         }
         let size = held.len() + fresh.len() + leftover.len();
+        let edits = parties.routed.reply_edits();
         let client = &mut *parties.client;
         client.reply.content_sent |= size > 0;
         client.reply.last = ended;
         if ended
             && client.is_framed()
             && let Leg::Http2(leg) = &mut self.leg
-            && let Some(trailers) = leg.take_trailers()
+            && let Some(trailers) = leg.take_trailers(edits)
         {
             client.set_trailers(*trailers);
         }
@@ -323,7 +324,7 @@ impl Attempt<'_> {
             Delimited::Chunked => {
                 let last = match &mut self.leg {
                     _ if !ended => b"",
-                    Leg::Http2(leg) if leg.wants_trailers() => match leg.take_trailers() {
+                    Leg::Http2(leg) if leg.wants_trailers() => match leg.take_trailers(edits) {
                         Some(trailers) => {
                             put_last_chunk(&trailers, &mut trailing);
                             &trailing

@@ -6,7 +6,7 @@ use http::header::{HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri};
 use memchr::memmem;
-use tidegate_snapshot::Reason;
+use tidegate_snapshot::{FieldEdits, Reason};
 use tidegate_wire::http1::head::FieldId;
 use tidegate_wire::http1::write::put_field;
 
@@ -85,9 +85,12 @@ pub(super) fn put_reply(reply: &Response<()>, out: &mut Vec<u8>) {
 }
 
 /// The trailer fields that may be passed on; None without any. What frames, routes, authenticates or
-/// is trusted has no place behind a body (RFC 9110 section 6.5.1).
-pub(super) fn passable(trailers: &HeaderMap) -> Option<Box<HeaderMap>> {
-    let fields = trailers.iter().filter(|(name, _)| may_trail(name.as_str()));
+/// is trusted has no place behind a body (RFC 9110 section 6.5.1), nor has what the route takes out of
+/// the head before it, or sets there.
+pub(super) fn passable(trailers: &HeaderMap, edits: Option<&FieldEdits>) -> Option<Box<HeaderMap>> {
+    let may_pass =
+        |name: &str| may_trail(name) && edits.is_none_or(|edits| !edits.drops(name.as_bytes()));
+    let fields = trailers.iter().filter(|(name, _)| may_pass(name.as_str()));
     let passed: HeaderMap = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
     (!passed.is_empty()).then(|| Box::new(passed))
 }
@@ -199,7 +202,7 @@ mod tests {
             trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
         }
         let mut out = Vec::new();
-        let passed = passable(&trailers).unwrap();
+        let passed = passable(&trailers, None).unwrap();
         put_last_chunk(&passed, &mut out);
         assert_eq!(out, b"0\r\ngrpc-status: 1\r\nx-checksum: 1\r\n\r\n");
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason as Code, RecvStream, SendStream};
 use http::HeaderMap;
+use tidegate_snapshot::FieldEdits;
 
 use super::connection::Lease;
 use super::message;
@@ -39,7 +40,7 @@ pub(crate) struct Http2Leg {
     ended: bool,
     /// The caller has said that it reads trailers.
     wants_trailers: bool,
-    /// The trailer fields that may be passed on.
+    /// The trailer fields of the reply, as the endpoint sent them.
     trailers: Option<Box<HeaderMap>>,
     // The last field: the place is free once the handles above are gone.
     lease: Lease,
@@ -140,9 +141,14 @@ impl Http2Leg {
         self.last = last;
     }
 
-    /// Takes the fields that follow the body, of which those go out that may be passed on.
-    pub(crate) fn put_trailers(&mut self, trailers: Option<&HeaderMap>) {
-        self.trailing = trailers.and_then(message::passable);
+    /// Takes the fields that follow the body, of which those go out that may be passed on. `edits`: what
+    /// the route changes of the head.
+    pub(crate) fn put_trailers(
+        &mut self,
+        trailers: Option<&HeaderMap>,
+        edits: Option<&FieldEdits>,
+    ) {
+        self.trailing = trailers.and_then(|trailers| message::passable(trailers, edits));
     }
 
     /// Sends what was put, as far as the endpoint's window allows. Ready when all of it has gone;
@@ -296,7 +302,7 @@ impl Http2Leg {
                 }
                 Poll::Ready(None) => match receive.poll_trailers(cx) {
                     Poll::Ready(Ok(trailers)) => {
-                        self.trailers = trailers.as_ref().and_then(message::passable);
+                        self.trailers = trailers.map(Box::new);
                         self.ended = true;
                     }
                     Poll::Ready(Err(error)) if filled == 0 => {
@@ -327,9 +333,10 @@ impl Http2Leg {
         self.wants_trailers
     }
 
-    /// The trailer fields of a reply that has ended, as far as they may be passed on.
-    pub(crate) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
-        self.trailers.take()
+    /// The trailer fields of a reply that has ended, as far as they may be passed on. `edits`: what the
+    /// route changes of its head.
+    pub(crate) fn take_trailers(&mut self, edits: Option<&FieldEdits>) -> Option<Box<HeaderMap>> {
+        self.trailers.take().and_then(|trailers| message::passable(&trailers, edits))
     }
 }
 

@@ -9,7 +9,7 @@ use tidegate_scenario::http2_origin::{Http2Origin, Options};
 use tidegate_scenario::until;
 
 /// Runs a client of HTTP/2 against the gateway, within the test's patience.
-fn call<T>(gateway: &Gateway, steps: impl AsyncFnOnce(SendRequest<Bytes>) -> T) -> T {
+pub(super) fn call<T>(gateway: &Gateway, steps: impl AsyncFnOnce(SendRequest<Bytes>) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let tcp = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
@@ -25,7 +25,7 @@ fn to(origin: &Http2Origin) -> Gateway {
     super::before(&format!("endpoints: [\"http://{}\"], protocol: http2", origin.address))
 }
 
-fn request(path: &str) -> Request<()> {
+pub(super) fn request(path: &str) -> Request<()> {
     Request::post(format!("http://app.example{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -34,14 +34,14 @@ fn request(path: &str) -> Request<()> {
 }
 
 /// A message with its prefix: not compressed, length.
-fn message(text: &str) -> Bytes {
+pub(super) fn message(text: &str) -> Bytes {
     let mut bytes = vec![0];
     bytes.extend_from_slice(&u32::try_from(text.len()).unwrap().to_be_bytes());
     bytes.extend_from_slice(text.as_bytes());
     bytes.into()
 }
 
-async fn rest(reply: Response<h2::RecvStream>) -> (Vec<u8>, Option<HeaderMap>) {
+pub(super) async fn rest(reply: Response<h2::RecvStream>) -> (Vec<u8>, Option<HeaderMap>) {
     let mut body = reply.into_body();
     let mut bytes = Vec::new();
     while let Some(piece) = body.data().await {

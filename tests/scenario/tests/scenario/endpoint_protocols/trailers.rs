@@ -1,4 +1,4 @@
-//! Fields behind a request's body, on their way from a caller of HTTP/2 to an endpoint of HTTP/2.
+//! Fields behind a body, on their way between callers of HTTP/2 and endpoints of HTTP/2.
 
 use http::HeaderMap;
 use tidegate_lab::origin::{OriginOptions, spawn_origin};
@@ -6,8 +6,11 @@ use tidegate_scenario::gateway::Gateway;
 use tidegate_scenario::h2raw::{
     DATA, END_HEADERS, END_STREAM, HEADERS, Raw, fields_block, request,
 };
+use tidegate_scenario::http::Connection;
 use tidegate_scenario::http2_origin::{Http2Origin, Options};
 use tidegate_scenario::until;
+
+use super::grpc;
 
 /// Everything to this origin, with further lines of the route and further sections.
 fn before(origin: &Http2Origin, route: &str, sections: &str) -> Gateway {
@@ -86,4 +89,38 @@ fn an_endpoint_of_http1_is_not_kept_waiting_for_what_it_cannot_get() {
         let reply = raw.outcome(1);
         assert_eq!(reply.status, 200, "{body:?}: {reply:?}");
     }
+}
+
+#[test]
+fn what_a_route_removes_or_sets_in_a_head_does_not_come_behind_the_body() {
+    let origin = Http2Origin::start(Options::default());
+    let route = "    request_headers: { remove: [X-Internal], set: { X-Tenant: a }, add: { X-Trace: b } }\n";
+    let gateway = before(&origin, route, "");
+    let mut raw = Raw::open(gateway.address);
+    raw.head(1, &request("POST", "/echo", &[]), false);
+    raw.frame(DATA, 0, 1, b"hello");
+    trail(
+        &mut raw,
+        &["x-internal", "x-tenant", "x-trace", "x-checksum"].map(|name| (name, "evil")),
+    );
+    assert!(raw.outcome(1).complete);
+    assert_eq!(names(&origin.trailers()[0]), ["x-trace", "x-checksum"]);
+    assert_eq!(origin.requests()[0].headers()["x-tenant"], "a");
+}
+
+#[test]
+fn what_a_route_removes_of_a_reply_does_not_come_behind_its_body() {
+    let origin = Http2Origin::start(Options::default());
+    let gateway = before(&origin, "    reply_headers: { remove: [Grpc-Message] }\n", "");
+    let mut caller = Connection::open(gateway.address);
+    let ask = b"POST /grpc HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nContent-Length: 3\r\n\
+        Connection: close\r\n\r\nabc";
+    let said = caller.send(ask).rest();
+    assert!(said.ends_with(b"\r\n0\r\ngrpc-status: 0\r\n\r\n"), "{}", said.escape_ascii());
+    grpc::call(&gateway, async |mut sender| {
+        let (reply, mut send) = sender.send_request(grpc::request("/grpc"), false).unwrap();
+        send.send_data(grpc::message("hello"), true).unwrap();
+        let (_, trailers) = grpc::rest(reply.await.unwrap()).await;
+        assert_eq!(names(&trailers.expect("trailers")), ["grpc-status"]);
+    });
 }
