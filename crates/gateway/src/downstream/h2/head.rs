@@ -146,13 +146,16 @@ fn malformed(text: &str) -> ProxyError {
 /// The reply whose HTTP/1.1 head `bytes` begin with, and the length of that head. The head is one
 /// that we wrote, so that its lines are whole.
 pub(crate) fn response(bytes: &[u8]) -> Option<(Response<()>, usize)> {
-    let length = memchr::memmem::find(bytes, b"\r\n\r\n")? + 4;
-    let mut lines = Lines(bytes.get(..length - 2)?);
-    let status = lines.next()?.get(b"HTTP/1.1 ".len()..)?.get(..3)?;
+    let mut rest = bytes;
+    let status = line(&mut rest)?.get(b"HTTP/1.1 ".len()..)?.get(..3)?;
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_bytes(status).ok()?;
     let fields = response.headers_mut();
-    for line in lines {
+    loop {
+        let line = line(&mut rest)?;
+        if line.is_empty() {
+            return Some((response, bytes.len() - rest.len()));
+        }
         let colon = memchr::memchr(b':', line)?;
         let (name, value) = line.split_at_checked(colon)?;
         let name = HeaderName::from_bytes(name).ok()?;
@@ -162,21 +165,15 @@ pub(crate) fn response(bytes: &[u8]) -> Option<(Response<()>, usize)> {
         let value = HeaderValue::from_bytes(value.get(1..)?.trim_ascii()).ok()?;
         fields.try_append(name, value).ok()?;
     }
-    Some((response, length))
 }
 
-/// Lines without their CRLF.
-struct Lines<'b>(&'b [u8]);
-
-impl<'b> Iterator for Lines<'b> {
-    type Item = &'b [u8];
-
-    fn next(&mut self) -> Option<&'b [u8]> {
-        let end = memchr::memmem::find(self.0, b"\r\n")?;
-        let (line, rest) = self.0.split_at_checked(end)?;
-        self.0 = rest.get(2..)?;
-        Some(line)
-    }
+/// Takes the first line of `rest`, without its CRLF. A search for one byte needs no preparation,
+/// unlike one for two.
+fn line<'b>(rest: &mut &'b [u8]) -> Option<&'b [u8]> {
+    let end = memchr::memchr(b'\n', rest)?;
+    let (line, after) = rest.split_at_checked(end + 1)?;
+    *rest = after;
+    line.strip_suffix(b"\r\n")
 }
 
 #[cfg(test)]
