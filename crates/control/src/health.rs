@@ -37,7 +37,7 @@ type Id = (String, String);
 
 /// Checks endpoints until the snapshots end.
 pub(crate) async fn run(live: Arc<Live>, mut snapshots: watch::Receiver<Arc<Snapshot>>) {
-    let mut checks = Checks { live, by_id: BTreeMap::new() };
+    let mut checks = Checks { live, by_id: BTreeMap::new(), unable: false };
     let mut probes: JoinSet<(Id, Result<(), ProbeError>)> = JoinSet::new();
     checks.reconcile(&snapshots.borrow_and_update().clone());
     loop {
@@ -91,6 +91,8 @@ struct Check {
 struct Checks {
     live: Arc<Live>,
     by_id: BTreeMap<Id, Check>,
+    /// The last probe could not be made, for a shortage of ours.
+    unable: bool,
 }
 
 impl Checks {
@@ -144,6 +146,14 @@ impl Checks {
         check.running = false;
         check.due = Instant::now() + jittered(check.settings.interval);
         let (upstream, endpoint) = (id.0.as_str(), id.1.as_str());
+        let unable = matches!(error, Some(ProbeError::Shortage(_)));
+        if let Some(error) = error.filter(|_| unable && !self.unable) {
+            warn!(upstream, endpoint, %error, "health checks cannot be made; verdicts stand");
+        }
+        self.unable = unable;
+        if unable {
+            return;
+        }
         if error.is_some() == check.failing {
             check.contrary = 0;
         } else {
@@ -214,7 +224,7 @@ mod tests {
                         b: { endpoints: [http://127.0.0.1:1] }\n";
 
     fn checks(live: &Arc<Live>) -> Checks {
-        Checks { live: Arc::clone(live), by_id: BTreeMap::new() }
+        Checks { live: Arc::clone(live), by_id: BTreeMap::new(), unable: false }
     }
 
     fn id(upstream: &str) -> Id {
@@ -247,6 +257,23 @@ mod tests {
         assert!(!live.endpoint("http://127.0.0.1:1").health.standing().is_down());
         checks.note(&id("b"), Some(&ProbeError::NoAddress));
         assert!(live.endpoint("http://127.0.0.1:1").health.standing().is_down());
+    }
+
+    #[test]
+    fn a_probe_that_could_not_be_made_says_nothing() {
+        let live = Live::new(1);
+        let mut checks = checks(&live);
+        checks.reconcile(&snapshot(&live, BOTH));
+        let down = || live.endpoint("http://127.0.0.1:1").health.standing().is_down();
+        let shortage = || Some(ProbeError::Shortage(std::io::ErrorKind::OutOfMemory.into()));
+        checks.note(&id("a"), shortage().as_ref());
+        checks.note(&id("b"), Some(&ProbeError::Closed));
+        checks.note(&id("b"), shortage().as_ref());
+        assert!(!down());
+        checks.note(&id("b"), Some(&ProbeError::Closed));
+        assert!(down(), "it is no success either");
+        checks.note(&id("b"), shortage().as_ref());
+        assert!(down());
     }
 
     #[test]

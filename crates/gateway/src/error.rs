@@ -106,6 +106,11 @@ impl ProxyError {
         matches!(&self.cause, Cause::Reply(reply) if reply.plain)
     }
 
+    /// Could no connection be opened for want of something of our own?
+    pub(crate) fn is_shortage(&self) -> bool {
+        matches!(self.kind, Reason::NoSocket | Reason::NoPort)
+    }
+
     /// Does it count against the endpoint's health?
     pub(crate) fn blames_endpoint(&self) -> bool {
         match &self.cause {

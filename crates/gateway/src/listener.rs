@@ -123,7 +123,9 @@ async fn accept(shard: Rc<Shard>, bind: SocketAddr, listener: TcpListener) {
                 if is_passing(&error) {
                     continue;
                 }
-                tracing::warn!(%error, "cannot accept; waiting a moment");
+                if let Some(left_out) = shard.log_line() {
+                    tracing::warn!(%error, left_out, "cannot accept; waiting a moment");
+                }
                 #[allow(clippy::disallowed_methods)] // one task per listener, not per connection
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

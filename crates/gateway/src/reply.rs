@@ -229,9 +229,12 @@ fn message(error: &ProxyError) -> Cow<'_, str> {
             Cow::Owned(format!("Too many requests. Try again in {wait_s} s (routes.rate_limit)."))
         }
         Cause::None | Cause::Io(_) => Cow::Borrowed(match error.kind {
-            Reason::ConnectionsFull | Reason::Busy | Reason::QueueTimeout | Reason::Memory => {
-                TOO_BUSY
-            }
+            Reason::ConnectionsFull
+            | Reason::Busy
+            | Reason::QueueTimeout
+            | Reason::Memory
+            | Reason::NoSocket
+            | Reason::NoPort => TOO_BUSY,
             Reason::Draining => "The server is shutting down. Try again: another one will answer.",
             Reason::BodyTimeout => "The request body did not arrive in time (timeouts.body).",
             Reason::NoEndpoint => "No endpoint can take this request now.",

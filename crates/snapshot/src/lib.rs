@@ -12,6 +12,7 @@ mod explain;
 pub mod live;
 pub mod reason;
 pub mod series;
+mod shortage;
 pub mod tls;
 mod types;
 
@@ -26,6 +27,7 @@ pub use explain::{
 };
 pub use live::Live;
 pub use reason::{Reason, Side};
+pub use shortage::unconnected;
 pub use types::{
     Breaker, Changes, Destination, Egress, EgressKind, Endpoint, EndpointQueue, FieldEdits, Group,
     GroupHealth, Limits, Listener, Member, Mirror, Model, Models, Provider, Redirect, Route,

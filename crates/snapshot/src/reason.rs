@@ -65,6 +65,11 @@ pub enum Reason {
     EndpointQueueTimeout,
     /// The upstream's breaker is open, or it has as many requests as it may.
     BreakerOpen,
+    /// This machine is out of file descriptors, or of memory for sockets: no endpoint can be
+    /// connected to.
+    NoSocket,
+    /// This machine is out of local ports for connections to the endpoint.
+    NoPort,
     /// The endpoint's name has no address.
     NameUnresolved,
     /// The TCP connection to the endpoint failed.
@@ -133,6 +138,8 @@ impl Reason {
         Self::EndpointsFull,
         Self::EndpointQueueTimeout,
         Self::BreakerOpen,
+        Self::NoSocket,
+        Self::NoPort,
         Self::NameUnresolved,
         Self::ConnectFailed,
         Self::ConnectTimeout,
@@ -180,6 +187,8 @@ impl Reason {
             Self::EndpointsFull => "endpoints_full",
             Self::EndpointQueueTimeout => "endpoint_queue_timeout",
             Self::BreakerOpen => "breaker_open",
+            Self::NoSocket => "no_socket",
+            Self::NoPort => "no_port",
             Self::NameUnresolved => "name_unresolved",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
@@ -227,6 +236,8 @@ impl Reason {
             | Self::Draining
             | Self::EndpointsFull
             | Self::EndpointQueueTimeout
+            | Self::NoSocket
+            | Self::NoPort
             | Self::EndpointDrained
             | Self::TunnelTimeout
             | Self::Internal => Side::Internal,
@@ -258,6 +269,8 @@ impl Reason {
             | Self::EndpointQueueTimeout
             | Self::EndpointDrained
             | Self::NoEndpoint
+            | Self::NoSocket
+            | Self::NoPort
             | Self::BreakerOpen => 503,
             Self::ConnectTimeout
             | Self::FirstTokenTimeout
@@ -294,6 +307,8 @@ impl Reason {
             | Self::EndpointQueueTimeout
             | Self::EndpointDrained
             | Self::NoEndpoint
+            | Self::NoSocket
+            | Self::NoPort
             | Self::BreakerOpen => ErrorKind::Overloaded,
             _ if self.side() == Side::Downstream => ErrorKind::InvalidRequest,
             _ => ErrorKind::Upstream,

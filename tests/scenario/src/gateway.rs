@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 
 use crate::http;
@@ -224,6 +224,14 @@ impl Gateway {
             })
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
+    }
+
+    /// Lets its process open no file whose descriptor is this number or above; None: as many as it
+    /// could at its start. Those that are open stay.
+    pub fn limit_files(&self, below: Option<u64>) {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit { current: below.or(maximum), maximum };
+        prlimit(Some(self.pid()), Resource::Nofile, limit).expect("the limit is set");
     }
 
     /// Open files of its process.

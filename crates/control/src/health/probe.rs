@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::Request;
 use tidegate_config::Health;
-use tidegate_snapshot::{Endpoint, Protocol, ProxyHeader};
+use tidegate_snapshot::{Endpoint, Protocol, ProxyHeader, Reason, unconnected};
 use tidegate_wire::http1::head::{HeadError, HeadLimits, Method, ResponseHead, parse_response};
 use tidegate_wire::http1::write::put_field;
 use tidegate_wire::proxy_protocol::write_v2_local;
@@ -24,13 +24,16 @@ const AGENT: &str = "tidegate-health";
 /// Bytes read at once.
 const READ_BYTES: usize = 2048;
 
-/// Why an endpoint does not count as well.
+/// Why an endpoint does not count as well, or was not asked.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProbeError {
     #[error("its name has no address")]
     NoAddress,
     #[error("cannot connect: {0}")]
     Connect(io::Error),
+    /// Nobody was asked: it says nothing of the endpoint.
+    #[error("cannot connect for a shortage of ours: {0}")]
+    Shortage(io::Error),
     #[error("TLS: {0}")]
     Tls(io::Error),
     #[error("connection: {0}")]
@@ -58,6 +61,15 @@ pub(super) async fn probe(endpoint: &Endpoint, settings: &Health) -> Result<(), 
     timeout(within, ask(endpoint, settings)).await.map_err(|_| ProbeError::Timeout(within))?
 }
 
+impl ProbeError {
+    fn unconnected(error: io::Error, to: Option<SocketAddr>) -> Self {
+        match unconnected(&error, to) {
+            Reason::ConnectFailed => Self::Connect(error),
+            _ => Self::Shortage(error),
+        }
+    }
+}
+
 fn judge(settings: &Health, status: u16) -> Result<(), ProbeError> {
     let expected = if settings.status.is_empty() {
         (200..400).contains(&status)
@@ -70,7 +82,8 @@ fn judge(settings: &Health, status: u16) -> Result<(), ProbeError> {
 async fn ask(endpoint: &Endpoint, settings: &Health) -> Result<(), ProbeError> {
     match &endpoint.unix {
         Some(path) => {
-            let stream = UnixStream::connect(path).await.map_err(ProbeError::Connect)?;
+            let opened = UnixStream::connect(path).await;
+            let stream = opened.map_err(|error| ProbeError::unconnected(error, None))?;
             over(stream, endpoint, settings).await
         }
         None => {
@@ -162,7 +175,9 @@ async fn connect(addresses: &[SocketAddr], within: Duration) -> Result<TcpStream
     for address in addresses {
         match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => failure = ProbeError::Connect(error),
+            // An address that could not be tried might have answered.
+            _ if matches!(failure, ProbeError::Shortage(_)) => {}
+            Ok(Err(error)) => failure = ProbeError::unconnected(error, Some(*address)),
             Err(_) => failure = ProbeError::Connect(io::ErrorKind::TimedOut.into()),
         }
     }

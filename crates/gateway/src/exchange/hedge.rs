@@ -129,7 +129,7 @@ pub(crate) async fn run<'p>(
                         }
                     }
                     Poll::Ready(Err(error))
-                        if error.side == Side::Upstream
+                        if (error.side == Side::Upstream || error.is_shortage())
                             && !parties.client.reply.is_committed()
                             && lanes.get(other).is_some_and(Option::is_some) =>
                     {

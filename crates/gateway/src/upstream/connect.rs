@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::task::Poll;
 
-use tidegate_snapshot::{Endpoint, ProxyHeader, Reason};
+use tidegate_snapshot::{Endpoint, ProxyHeader, Reason, unconnected};
 use tidegate_wire::proxy_protocol::{write_v1, write_v2, write_v2_local};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
@@ -88,14 +88,14 @@ pub(crate) async fn open(
         .repeatable(Repeatable::Elsewhere));
     }
     let mut tcp = tcp(&addresses, turn).await?;
-    tcp.set_nodelay(true).map_err(failed)?;
+    tcp.set_nodelay(true).map_err(|error| failed(error, None))?;
     if let Some(egress) = &endpoint.egress {
         egress::ask(egress, &mut tcp, &endpoint.name.host, endpoint.name.port).await.map_err(
             |error| ProxyError::io(Reason::EgressFailed, error).repeatable(Repeatable::Anywhere),
         )?;
     }
     if !header.is_empty() {
-        tcp.write_all(&header).await.map_err(failed)?;
+        tcp.write_all(&header).await.map_err(|error| failed(error, None))?;
     }
     let Some(tls) = &endpoint.tls else { return Ok(Stream::Tcp(tcp)) };
     let connector = TlsConnector::from(std::sync::Arc::clone(&tls.config));
@@ -113,6 +113,7 @@ pub(crate) async fn open(
 }
 
 async fn unix(path: &Path, header: &[u8]) -> Result<Stream, ProxyError> {
+    let failed = |error| failed(error, None);
     let mut stream = UnixStream::connect(path).await.map_err(failed)?;
     if !header.is_empty() {
         stream.write_all(header).await.map_err(failed)?;
@@ -121,17 +122,27 @@ async fn unix(path: &Path, header: &[u8]) -> Result<Stream, ProxyError> {
 }
 
 async fn tcp(addresses: &[SocketAddr], turn: u64) -> Result<TcpStream, ProxyError> {
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    let mut last: Option<ProxyError> = None;
     let first = (turn % addresses.len().max(1) as u64) as usize;
     for address in addresses.iter().cycle().skip(first).take(addresses.len().min(ADDRESSES_MAX)) {
         match TcpStream::connect(address).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+            // An address that could not be tried for a shortage of ours might have answered.
+            Err(_) if last.as_ref().is_some_and(ProxyError::is_shortage) => {}
+            Err(error) => last = Some(failed(error, Some(*address))),
         }
     }
-    Err(failed(last))
+    Err(last.unwrap_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into(), None)))
 }
 
-fn failed(error: io::Error) -> ProxyError {
-    ProxyError::io(Reason::ConnectFailed, error).repeatable(Repeatable::Anywhere)
+fn failed(error: io::Error, to: Option<SocketAddr>) -> ProxyError {
+    let reason = unconnected(&error, to);
+    let repeatable = match reason {
+        // No endpoint can be connected to, and the retry budget is for better times.
+        Reason::NoSocket => Repeatable::No,
+        // Ports are scarce towards one address; another has its own.
+        Reason::NoPort => Repeatable::Elsewhere,
+        _ => Repeatable::Anywhere,
+    };
+    ProxyError::io(reason, error).repeatable(repeatable)
 }

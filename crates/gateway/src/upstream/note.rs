@@ -37,7 +37,9 @@ impl Picked<'_> {
             None if self.endpoint.provider.is_none() && is_error_status(status) => Verdict::Wrong,
             None => Verdict::Well,
             Some(error) => {
-                if error.side == Side::Upstream {
+                if error.is_shortage() {
+                    self.unconnected(shard, error);
+                } else if error.side == Side::Upstream {
                     live.cells.of(shard.index).failures[error.kind as usize].add(1);
                 }
                 if error.blames_endpoint() { Verdict::Wrong } else { Verdict::Nothing }
@@ -61,6 +63,14 @@ impl Picked<'_> {
             Verdict::Nothing => return,
         }
         self.lease.told.set(true);
+    }
+
+    /// Nobody was asked, for a shortage of ours: the endpoint's health hears nothing of it.
+    fn unconnected(&self, shard: &Shard, error: &ProxyError) {
+        if let Some(left_out) = shard.log_line() {
+            let endpoint = &self.endpoint.live.key;
+            tracing::error!(endpoint, left_out, "cannot connect for a shortage of ours: {error}");
+        }
     }
 
     fn wrong(

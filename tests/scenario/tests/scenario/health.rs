@@ -4,6 +4,7 @@ mod breaker;
 mod ejection;
 mod faults;
 mod hedge;
+mod shortage;
 mod statuses;
 
 use std::net::SocketAddr;

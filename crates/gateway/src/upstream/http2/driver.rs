@@ -98,7 +98,8 @@ async fn run(counted: TaskGuard, shard: Rc<Shard>, opening: Opening, endpoint: A
                 return Poll::Ready(opened);
             }
             if timer.passed(deadline) {
-                return Poll::Ready(Err(ProxyError::new(Reason::ConnectTimeout)));
+                let late = ProxyError::new(Reason::ConnectTimeout).repeatable(Repeatable::Anywhere);
+                return Poll::Ready(Err(late));
             }
             timer.arm(deadline, cx.waker());
             Poll::Pending
@@ -111,7 +112,7 @@ async fn run(counted: TaskGuard, shard: Rc<Shard>, opening: Opening, endpoint: A
             opening.end();
             connections.fail(|| {
                 ProxyError::io(error.kind, io::Error::other(error.to_string()))
-                    .repeatable(Repeatable::Anywhere)
+                    .repeatable(error.repeatable)
             });
             return;
         }
