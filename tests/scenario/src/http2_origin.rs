@@ -39,6 +39,8 @@ struct Record {
     streams: usize,
     streams_most: usize,
     bodies: Vec<Vec<u8>>,
+    /// Bytes of bodies of `/late`.
+    taken: usize,
     trailers: Vec<HeaderMap>,
     resets: usize,
     refuse: usize,
@@ -114,6 +116,11 @@ impl Http2Origin {
         self.lock().bodies.clone()
     }
 
+    /// Bytes that have come of bodies to `/late`, whole or not.
+    pub fn taken(&self) -> usize {
+        self.lock().taken
+    }
+
     /// The trailers that came behind bodies.
     pub fn trailers(&self) -> Vec<HeaderMap> {
         self.lock().trailers.clone()
@@ -135,7 +142,7 @@ impl Http2Origin {
         self.lock().refuse = count;
     }
 
-    /// Lets `/hold` answer, from now on.
+    /// Lets `/hold` answer and `/late` read, from now on.
     pub fn release(&self) {
         self.hold.send_replace(false);
     }
@@ -253,6 +260,17 @@ impl Http2Origin {
                     }
                     _ = std::future::poll_fn(|cx| respond.poll_reset(cx)) => self.lock().resets += 1,
                 }
+            }
+            // Reads all of the body before it answers, and nothing of it before the hold ends.
+            "/late" => {
+                let mut held = self.hold.subscribe();
+                let _ = held.wait_for(|held| !*held).await;
+                let mut body = body;
+                while let Some(Ok(piece)) = body.data().await {
+                    self.lock().taken += piece.len();
+                    let _ = body.flow_control().release_capacity(piece.len());
+                }
+                let _ = respond.send_response(ok(), true);
             }
             "/big" => {
                 let Ok(mut send) = respond.send_response(ok(), false) else { return };

@@ -26,12 +26,18 @@ impl Attempt<'_> {
         if self.sending == Sending::Head {
             self.send_head_http2(parties)?;
         }
+        // The poll before ended because the endpoint had no room.
+        let mut held_up = matches!(&self.leg, Leg::Http2(leg) if leg.is_sending());
         loop {
             let Leg::Http2(leg) = &mut self.leg else { return Poll::Ready(Ok(())) };
             if !ready!(leg.poll_sent(cx)) {
                 // It may have said why: the reply is still read.
                 self.sending = Sending::Broken;
                 return Poll::Ready(Ok(()));
+            }
+            if std::mem::take(&mut held_up) {
+                // It was the endpoint that took nothing: the caller's time begins now.
+                parties.request.resume(parties.client.now_ms());
             }
             self.sent_ms = parties.client.now_ms();
             match self.sending {

@@ -1,5 +1,7 @@
 //! Requests over HTTP/2: what arrives, what comes back, how many connections it takes.
 
+use std::time::Duration;
+
 use tidegate_scenario::gateway::Gateway;
 use tidegate_scenario::http::{Connection, get, once};
 use tidegate_scenario::http2_origin::{Http2Origin, Options, big};
@@ -94,6 +96,50 @@ fn a_mebibyte_passes_both_ways_through_small_windows() {
     assert!(origin.bodies() == [body.clone()]);
     let reply = get(gateway.address, "/big");
     assert!(reply.complete && reply.body == body);
+}
+
+/// Uploads of known length before an endpoint with a small window, which takes nothing of `/late` for
+/// now; the caller must go on within a second.
+fn uploads() -> (Http2Origin, Gateway) {
+    let origin = Http2Origin::start(Options { window: Some(1000), ..Options::default() });
+    let gateway = Gateway::start(&format!(
+        "upstreams: {{ app: {{ endpoints: [\"http://{}\"], protocol: http2 }} }}\n\
+         routes: [{{ path: /, upstream: app }}]\nshards: 1\ntimeouts: {{ body: 1s }}\n",
+        origin.address
+    ));
+    (origin, gateway)
+}
+
+#[test]
+fn the_callers_time_stands_still_while_the_endpoints_window_is_closed() {
+    let (origin, gateway) = uploads();
+    let mut caller = Connection::open(gateway.address);
+    caller.send(b"PUT /late HTTP/1.1\r\nHost: a\r\nContent-Length: 3000\r\n\r\n");
+    caller.send(&[b'x'; 2500]);
+    until("it is asked", || (origin.streams().0 == 1).then_some(()));
+    // Who sends nothing has used up its time, so that the first one would have, too.
+    let mut silent = Connection::open(gateway.address);
+    silent.send(b"PUT /late HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
+    assert_eq!(silent.reply().status, 408);
+    origin.release();
+    until("the window is open again", || (origin.taken() == 2500).then_some(()));
+    let reply = caller.send(&[b'x'; 500]).reply();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(origin.taken(), 3000);
+}
+
+#[test]
+fn a_body_that_only_trickles_to_an_open_window_is_answered_408() {
+    let (origin, gateway) = uploads();
+    origin.release();
+    let mut caller = Connection::open(gateway.address);
+    caller.send(b"PUT /late HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+    caller.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    // A byte comes long before each deadline, until the gateway has had enough.
+    let answered = (0..400).any(|_| caller.send(b"x").stream.peek(&mut [0]).is_ok());
+    assert!(answered, "it may go on for ever");
+    let reply = caller.reply();
+    assert_eq!(reply.status, 408, "{}", reply.text());
 }
 
 #[test]
