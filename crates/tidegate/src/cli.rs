@@ -5,9 +5,18 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// The version, and the build in brackets unless it is a plain release: reports of measurements tell by it what was measured.
+const VERSION: &str = if option_env!("TIDEGATE_PROFILE_GUIDED").is_some() {
+    concat!(env!("CARGO_PKG_VERSION"), " (profile-guided)")
+} else if cfg!(debug_assertions) {
+    concat!(env!("CARGO_PKG_VERSION"), " (debug)")
+} else {
+    env!("CARGO_PKG_VERSION")
+};
+
 /// One gateway in front of LLM providers and web services.
 #[derive(Debug, Parser)]
-#[command(name = "tidegate", version, about, disable_help_subcommand = true)]
+#[command(name = "tidegate", version = VERSION, about, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

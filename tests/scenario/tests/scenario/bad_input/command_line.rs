@@ -146,6 +146,14 @@ fn a_bad_command_line_exits_with_1_and_says_so() {
 }
 
 #[test]
+fn the_version_is_one_line_and_names_a_build_that_is_no_plain_release() {
+    let (_, out, _) = run(&["--version"]);
+    let lines = ["", " (debug)", " (profile-guided)"]
+        .map(|build| format!("tidegate {}{build}\n", env!("CARGO_PKG_VERSION")));
+    assert!(lines.contains(&out), "{out:?}");
+}
+
+#[test]
 fn an_address_in_use_is_the_users_mistake_and_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
