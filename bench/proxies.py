@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -282,3 +283,9 @@ def version(peer, binary):
     line = (done.stdout + done.stderr).strip().splitlines()[0]
     # Caddy tells its number only.
     return line if peer in line.lower() else f"{peer} {line}"
+
+
+def build(line):
+    """Which build of Tidegate the line of its version tells of: "profile-guided", "release" or "debug"."""
+    found = re.search(r"\(([^)]+)\)$", line)
+    return found[1] if found else "release"

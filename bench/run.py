@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures Tidegate beside nginx, haproxy and Caddy on this machine and writes a report; docs/benchmarks/README.md explains it.
 
-Needs Python 3.10 and nothing else; TIDEGATE_BIN names the release binary (default target/release/tidegate).
+Needs Python 3.10 and nothing else; TIDEGATE_BIN names the binary (default dist/tidegate, of `make build-prod`).
 """
 
 import argparse
@@ -62,6 +62,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, help=f"rounds, default {FULL.rounds}")
     parser.add_argument("--seconds", type=float, help=f"seconds of each sample, default {FULL.measure:g}")
     parser.add_argument("--scenario", action="append", choices=names, help="only this one; may be repeated")
+    parser.add_argument("--peer", action="append", choices=PEERS, help="only this one; may be repeated")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR",
                         help="folder of the report; default docs/benchmarks/DATE, with --quick target/bench/DATE")
     parser.add_argument("--render", type=pathlib.Path, metavar="DIR",
@@ -76,7 +77,7 @@ def arguments():
 
 def run(options):
     begun = time.monotonic()
-    programs, missing = find_programs()
+    programs, missing = find_programs(options.peer or PEERS)
     tools = {name: program for name in ("h2load", "openssl") if (program := proxies.find_program(name))}
     prepare_machine()
     pace = QUICK if options.quick else FULL
@@ -84,7 +85,7 @@ def run(options):
         pace, rounds=options.rounds or pace.rounds, measure=options.seconds or pace.measure
     )
     chosen = [scenario for scenario in SCENARIOS if not options.scenario or scenario.name in options.scenario]
-    peers = [peer for peer in PEERS if peer in programs]
+    peers = [peer for peer in PEERS if peer in programs and peer in (options.peer or PEERS)]
     cells, impossible = possible(chosen, peers, tools, "nginx" in programs and proxies.stream_module(programs["nginx"]))
     missing |= impossible
     for what, advice in missing.items():
@@ -92,12 +93,14 @@ def run(options):
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
     folder = options.out or unused_folder(ROOT / ("target/bench" if options.quick else "docs/benchmarks"), today)
     folder.mkdir(parents=True, exist_ok=True)
+    versions = {peer: proxies.version(peer, programs[peer]) for peer in ("tidegate", *peers)}
     document = {
         "date": today,
         "command": shlex.join(["python3", "bench/run.py", *sys.argv[1:]]),
         "commit": commit(),
         "machine": machine.description(),
-        "versions": {peer: proxies.version(peer, programs[peer]) for peer in peers},
+        "versions": versions,
+        "build": proxies.build(versions["tidegate"]),
         "missing": missing,
         "quick": options.quick,
         "rounds": pace.rounds,
@@ -170,16 +173,21 @@ def write(path, text):
     fresh.replace(path)
 
 
-def find_programs():
-    """The programs by peer, and advice for those that are missing."""
-    tidegate = pathlib.Path(os.environ.get("TIDEGATE_BIN", ROOT / "target/release/tidegate")).resolve()
-    if not tidegate.is_file():
-        raise proxies.BenchError(f"{tidegate} does not exist; build it: cargo build --release -p tidegate, or run: make bench")
+def find_tidegate():
+    """The binary that is measured."""
+    path = pathlib.Path(os.environ.get("TIDEGATE_BIN", ROOT / "dist/tidegate")).resolve()
+    if not path.is_file():
+        raise proxies.BenchError(f"{path} does not exist; build it: make build-prod; or name another build with TIDEGATE_BIN")
+    return str(path)
+
+
+def find_programs(peers):
+    """The programs by peer, Tidegate always, and advice for those of `peers` that are missing."""
+    programs, missing = {"tidegate": find_tidegate()}, {}
     if shutil.which("taskset") is None:
         raise proxies.BenchError("taskset is missing; install it: sudo apt-get install -y util-linux")
-    programs, missing = {"tidegate": str(tidegate)}, {}
-    for peer in PEERS[1:]:
-        program = proxies.find_program(peer)
+    for peer in peers:
+        program = programs.get(peer) or proxies.find_program(peer)
         if program:
             programs[peer] = program
         else:
@@ -206,7 +214,7 @@ def possible(scenarios, peers, tools, stream):
         if scenario.entry == "tcp" and "nginx" in able and stream is None:
             able.remove("nginx")
             needs("TCP with nginx", "stream")
-        if not absent:
+        if able and not absent:
             cells.append((scenario, able))
     return cells, missing
 

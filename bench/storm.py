@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
 """Storms over the gateway: reloads, binary upgrades and failing endpoints under load; docs/benchmarks/README.md explains it.
 
-Needs Python 3.10 and openssl; TIDEGATE_BIN names the release binary (default target/release/tidegate).
+Needs Python 3.10 and openssl; TIDEGATE_BIN names the binary (default dist/tidegate, of `make build-prod`).
 """
 
 import argparse
 import dataclasses
 import datetime
 import json
-import os
 import pathlib
 import shlex
 import shutil
@@ -21,7 +20,7 @@ import proxies
 import storm_failures
 import storm_reloads
 import storm_upgrades
-from run import ROOT, commit, status, unused_folder, write, written
+from run import ROOT, commit, find_tidegate, status, unused_folder, write, written
 from storm_report import lines_of, report
 
 PARTS = {"reloads": storm_reloads.run, "upgrades": storm_upgrades.run, "failures": storm_failures.run}
@@ -68,9 +67,7 @@ def arguments():
 
 
 def run(options):
-    binary = pathlib.Path(os.environ.get("TIDEGATE_BIN", ROOT / "target/release/tidegate")).resolve()
-    if not binary.is_file():
-        raise proxies.BenchError(f"{binary} does not exist; build it: cargo build --release -p tidegate, or run: make storm")
+    binary = find_tidegate()
     if proxies.find_program("openssl") is None:
         raise proxies.BenchError("openssl is missing; install it: sudo apt-get install -y openssl")
     if machine.raise_file_limit() < FILES:
@@ -80,12 +77,14 @@ def run(options):
     parent = ROOT / ("target/bench" if options.quick else "docs/benchmarks")
     folder = options.out or unused_folder(parent, f"{today}-storm")
     folder.mkdir(parents=True, exist_ok=True)
+    version = proxies.version("tidegate", binary)
     document = {
         "date": today,
         "command": shlex.join(["python3", "bench/storm.py", *sys.argv[1:]]),
         "commit": commit(),
         "machine": machine.description(),
-        "version": proxies.version("tidegate", str(binary)),
+        "version": version,
+        "build": proxies.build(version),
         "quick": options.quick,
         "pace": dataclasses.asdict(pace),
         "parts": earlier_parts(folder),
@@ -98,7 +97,7 @@ def run(options):
             def progress(text, name=name):
                 print(f"[{time.monotonic() - begun:4.0f} s] {name}: {text}", file=sys.stderr, flush=True)
 
-            record = PARTS[name](str(binary), scratch / name, pace, progress)
+            record = PARTS[name](binary, scratch / name, pace, progress)
             document["parts"][name] = record | {"commit": document["commit"]}
             write(folder / "raw.json", json.dumps(document, indent=1) + "\n")
     except BaseException:

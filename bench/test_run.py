@@ -315,7 +315,7 @@ class Running(unittest.TestCase):
     def test_a_peer_that_is_not_installed_is_skipped_with_its_package(self):
         with tempfile.NamedTemporaryFile() as tidegate, mock.patch.dict(os.environ, {"TIDEGATE_BIN": tidegate.name}):
             with mock.patch.object(proxies, "find_program", lambda peer: None if peer == "nginx" else f"/there/{peer}"):
-                programs, missing = run.find_programs()
+                programs, missing = run.find_programs(summary.PEERS)
         self.assertEqual(set(programs), {"tidegate", "haproxy", "caddy"})
         self.assertEqual(missing, {"nginx": "install it with: sudo apt-get install -y nginx"})
 
@@ -331,10 +331,26 @@ class Running(unittest.TestCase):
         self.assertEqual([scenario.name for scenario, _ in cells], ["tcp-c64", "tcp-1m"])
         self.assertEqual(set(missing), {"openssl"})
 
+    def test_only_the_peers_that_are_asked_for_are_looked_for_and_tidegate(self):
+        with tempfile.NamedTemporaryFile() as tidegate, mock.patch.dict(os.environ, {"TIDEGATE_BIN": tidegate.name}):
+            with mock.patch.object(proxies, "find_program", lambda peer: None if peer == "nginx" else f"/there/{peer}"):
+                programs, missing = run.find_programs(["haproxy"])
+        self.assertEqual((set(programs), missing), ({"tidegate", "haproxy"}, {}))
+
+    def test_a_scenario_without_a_chosen_peer_is_left_out(self):
+        cells, _ = run.possible(scenarios.SCENARIOS, ["caddy"], {"h2load": "/there", "openssl": "/there"}, "")
+        names = [scenario.name for scenario, _ in cells]
+        self.assertIn("get-c64", names)
+        self.assertNotIn("get-c512", names)
+
     def test_a_missing_binary_says_how_to_build_it(self):
         with mock.patch.dict(os.environ, {"TIDEGATE_BIN": "/nowhere/tidegate"}):
-            with self.assertRaisesRegex(proxies.BenchError, "cargo build --release -p tidegate"):
-                run.find_programs()
+            with self.assertRaisesRegex(proxies.BenchError, "make build-prod"):
+                run.find_tidegate()
+
+    def test_the_version_tells_which_build_was_measured(self):
+        builds = [proxies.build(f"tidegate 0.1.0{end}") for end in ("", " (profile-guided)", " (debug)")]
+        self.assertEqual(builds, ["release", "profile-guided", "debug"])
 
     def test_a_report_that_exists_is_not_overwritten(self):
         with tempfile.TemporaryDirectory() as name:
