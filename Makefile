@@ -40,15 +40,15 @@ test: ## every test; installs what it needs
 	@TIDEGATE_BIN=$(abspath $(target)/debug/tidegate) scripts/step "real clients" $(clients)/python tests/clients/run.py
 	@TIDEGATE_BIN=$(abspath $(target)/debug/tidegate) scripts/step "README commands" $(sdk)/python tests/readme/run.py
 
-bench: ## measures the gateway beside nginx, haproxy and Caddy and writes a report
+bench: ## measures the production binary beside nginx, haproxy and Caddy and writes a report
 	@scripts/ready bench
-	cargo build --locked --release --package tidegate
-	@TIDEGATE_BIN=$(abspath $(target)/release/tidegate) python3 bench/run.py $(ARGS)
+	@scripts/build-prod
+	@TIDEGATE_BIN=$(abspath dist/tidegate) python3 bench/run.py $(ARGS)
 
-storm: ## reloads, binary upgrades and failing endpoints under load, with a report
+storm: ## the production binary under load in reloads, binary upgrades and failures of endpoints, with a report
 	@scripts/ready storm
-	cargo build --locked --release --package tidegate
-	@TIDEGATE_BIN=$(abspath $(target)/release/tidegate) python3 bench/storm.py $(ARGS)
+	@scripts/build-prod
+	@TIDEGATE_BIN=$(abspath dist/tidegate) python3 bench/storm.py $(ARGS)
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (60); ARGS="chunked" runs one
 	@scripts/ready fuzz
@@ -58,6 +58,6 @@ docs: ## API documentation, warnings are errors
 	@scripts/ready build
 	@RUSTDOCFLAGS="-D warnings" scripts/step docs cargo doc --locked --workspace --no-deps
 
-build-prod: ## release binary with checksum in dist/
-	@scripts/ready build
-	@scripts/dist
+build-prod: ## the profile-guided binary for production with its checksum in dist/; ARGS=--train takes a new profile
+	@scripts/ready prod
+	@scripts/build-prod $(ARGS)

@@ -21,7 +21,7 @@ class Load:
         self._streams = scenario.streams
         # Version 1.52 may not end when its time is over before all its connections are open.
         until = ["-n", str(WARM_REQUESTS)] if warm else ["-D", f"{round(seconds * 1000)}ms"]
-        command = [binary, "-c", str(scenario.connections), "-m", str(scenario.streams), *until, f"--tls13-ciphers={CIPHER}", *(["--h1"] if scenario.streams == 1 else []), url]
+        command = [binary, "-c", str(scenario.connections), "-m", str(scenario.streams), *until, f"--tls13-ciphers={CIPHER}", *(["--h1"] if scenario.streams == 1 else []), *scenario.options, url]
         self.command = shlex.join(["h2load", *command[1:]])
         self._process = Process("load", command, folder)
 

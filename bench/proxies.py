@@ -75,9 +75,11 @@ class Process:
         self.output = pathlib.Path(folder) / f"{name}.stdout"
         # Caddy keeps files where its user has their home.
         homes = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+        # An instrumented build writes what it has executed when it ends; nobody else reads this.
+        profile = {"LLVM_PROFILE_FILE": str(pathlib.Path(folder) / f"{name}-%p.profraw")}
         with self.errors.open("wb") as errors, self.output.open("wb") as output:
             self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=os.environ | homes | SINGLE)
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env=os.environ | homes | SINGLE | profile)
         self.pid = self._child.pid
 
     def ended(self):
@@ -173,7 +175,7 @@ class Proxy(Process):
             "CONNECTIONS": CONNECTIONS[peer],
             "BUFFER": scenario.buffer_bytes,
         }
-        config = pathlib.Path(folder) / config_name(peer, scenario.entry)
+        config = pathlib.Path(folder) / (scenario.config or config_name(peer, scenario.entry))
         config.write_text(filled((CONFIGS / config.name).read_text(), words))
         command = {
             "tidegate": [binary, "serve", "--config", str(config)],
@@ -226,7 +228,9 @@ def make_certificate(openssl, folder):
     folder = pathlib.Path(folder)
     command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                "-keyout", str(folder / KEY), "-out", str(folder / CERTIFICATE), "-days", str(CERTIFICATE_DAYS),
-               "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+               "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+               # An authority's certificate would be refused as a server's where it is trusted itself.
+               "-addext", "basicConstraints=critical,CA:FALSE"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=START_SECONDS)
     if done.returncode != 0:
         raise BenchError(f"openssl made no certificate: {done.stderr.strip()}")

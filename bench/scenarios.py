@@ -69,6 +69,8 @@ class Scenario:
     streams: int = 1
     # Further options of the load generator.
     options: tuple = ()
+    # Tidegate's configuration in bench/peers, if the scenario has one of its own.
+    config: str = ""
     # What is counted.
     op: str = "request"
     peers: tuple = ("tidegate", "nginx", "haproxy", "caddy")
@@ -362,10 +364,20 @@ def quantiles(times):
 
 def why_dropped(record):
     """Why a sample is not used; None for a good one."""
+    return what_failed(record) or what_disturbed(record)
+
+
+def what_failed(record):
+    """What the load could not do; None when all went well."""
     if record["failed"] or record["wrong_status"]:
         return f"{record['failed']} exchanges failed {record['errors']}, other statuses {record['wrong_status']}"
     if "held" in record and (record["lost"] or record["held"] < record["connections"]):
         return f"{record['held']} of {record['connections']} connections were held, {record['lost']} were closed"
+    return None
+
+
+def what_disturbed(record):
+    """Why the numbers of a sample mean little though nothing failed; None when nothing disturbed it."""
     if record["steal_percent"] > STEAL_PERCENT_MAX:
         return f"steal {record['steal_percent']:.1f} %"
     if record.get("gap_mean_us", 0) > GAP_MS_MAX * 1000:
@@ -386,7 +398,7 @@ def check_answers(scenario, proxy):
     if status != 200 or len(reply) < least:
         raise BenchError(f"{proxy.peer} answered {status} with {len(reply)} bytes to {method} {path}")
     if scenario.llm and proxy.peer == "tidegate":
-        status, _ = proxies.request(port, method, scenario.path, fields | {"Authorization": "Bearer wrong"}, body)
+        status, _ = proxies.request(port, method, scenario.path, fields | {"Authorization": "Bearer wrong"}, body, tls)
         if status != 401:
             raise BenchError(f"Tidegate answered {status} to a wrong key: it is not measured with its key check")
 
