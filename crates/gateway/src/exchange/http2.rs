@@ -35,17 +35,20 @@ impl Attempt<'_> {
                 self.sending = Sending::Broken;
                 return Poll::Ready(Ok(()));
             }
+            // Only what moves counts: to look again is no progress, or nobody's silence would end.
+            let now_ms = parties.client.now_ms();
             if std::mem::take(&mut held_up) {
                 // It was the endpoint that took nothing: the caller's time begins now.
-                parties.request.resume(parties.client.now_ms());
+                parties.request.resume(now_ms);
+                self.sent_ms = now_ms;
             }
-            self.sent_ms = parties.client.now_ms();
             match self.sending {
                 Sending::Whole(sent) => {
                     let body = whole_body(self.renamed.as_deref(), parties.request);
                     let rest = body.get(sent..).unwrap_or_default();
                     let piece = rest.get(..rest.len().min(PIECE)).unwrap_or_default();
                     leg.put(piece, piece.len() == rest.len());
+                    self.sent_ms = now_ms;
                     self.sending = if piece.len() == rest.len() {
                         Sending::Flushing
                     } else {
@@ -60,13 +63,17 @@ impl Attempt<'_> {
                     let bytes = scratch.read.get(piece).unwrap_or_default();
                     let last = bytes.is_empty() || parties.request.has_ended();
                     leg.put(bytes, last);
+                    self.sent_ms = now_ms;
                     if last {
                         let edits = parties.routed.changes().map(|changes| &changes.request);
                         leg.put_trailers(parties.client.trailers(), edits);
                         self.sending = Sending::Flushing;
                     }
                 }
-                Sending::Flushing => self.sending = Sending::Done,
+                Sending::Flushing => {
+                    self.sending = Sending::Done;
+                    self.sent_ms = now_ms;
+                }
                 Sending::Head | Sending::Done | Sending::Broken => return Poll::Ready(Ok(())),
             }
         }
