@@ -72,6 +72,22 @@ fn a_stream_that_does_not_end_behind_its_announced_body_is_answered_408() {
 }
 
 #[test]
+fn a_stream_that_does_not_end_behind_its_body_is_reset_once_the_reply_has_begun() {
+    let origin = Http2Origin::start(Options::default());
+    let gateway = before(&origin, "", "timeouts: { between_tokens: 300ms }\n");
+    for announced in [&[("content-length", "5")][..], &[]] {
+        let mut raw = Raw::open(gateway.address);
+        raw.head(1, &request("POST", "/echo", announced), false);
+        raw.frame(DATA, 0, 1, b"hello");
+        assert!(!raw.outcome(1).complete, "{announced:?}");
+    }
+    until("both are counted", || {
+        let cut = gateway.metric("tidegate_ended_total", "between_tokens_timeout");
+        (cut == 2.0).then_some(())
+    });
+}
+
+#[test]
 fn an_endpoint_of_http1_is_not_kept_waiting_for_what_it_cannot_get() {
     let lab = spawn_origin(&OriginOptions::default()).unwrap();
     let gateway = Gateway::start(&format!(
